@@ -1,0 +1,47 @@
+"""What has to be in the environment before Ray, Numba and W&B are imported. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_DEFAULTS = {
+    "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # file loggers cost more than a short trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: see Interrupt
+    "WANDB_SILENT": "true",
+}
+
+
+
+def prepare() -> None:
+    """Set defaults that the user has not set."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def provide_token() -> str:
+    """Make sure that Ray finds a token, and say where it comes from.
+
+    It is RAY_AUTH_TOKEN, else the file that RAY_AUTH_TOKEN_PATH names, else ~/.ray/auth_token; a file that is
+    missing is made. A token from the environment is written to RAY_AUTH_TOKEN_PATH too, so that
+    `ray get-auth-token` finds it from another shell. Raises OSError when the file cannot be written.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if token and not named:
+        return "RAY_AUTH_TOKEN"
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if token or not (path.is_file() and path.read_text().strip()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token or secrets.token_hex(32))
+        partial.replace(path)
+    return "RAY_AUTH_TOKEN" if token else str(path)

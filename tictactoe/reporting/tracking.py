@@ -1,0 +1,208 @@
+"""Weights & Biases, written from the driver by one thread: one run a trial, and one for the search.
+
+Telemetry never fails, delays or changes a search: whether the server answers is found out once, before any
+run, and everything goes to local files where it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PROBE_SECONDS = 2.0
+FLUSH_SECONDS = 20.0
+"""Longest wait at the end for a server that answered at the start."""
+STALLED_SECONDS = 2.0
+"""Longest wait at the end without any progress."""
+PROJECT = "ray-tune-tictactoe"
+
+
+class Probe:
+    """Asks the server, in a thread beside Ray's start, whether it knows the key."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+        self._result: tuple[str, str] | None = None
+        self._asked = time.monotonic()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def result(self) -> tuple[str, str]:
+        """(mode, message): "online", "offline" or "disabled", and what to tell the user about it."""
+        self._thread.join(max(0.0, PROBE_SECONDS - (time.monotonic() - self._asked)))
+        if self._result is None:
+            return "offline", "W&B: the server does not answer; runs are kept offline, send them later with `wandb sync`"
+        return self._result
+
+    def _ask(self) -> None:
+        wished = os.environ.get("WANDB_MODE", "").lower()
+        if wished == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
+            self._result = "disabled", "W&B: disabled"
+        elif wished in ("offline", "dryrun"):
+            self._result = "offline", "W&B: offline, as WANDB_MODE says"
+        elif self._key is None:
+            self._result = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
+        else:
+            self._result = _ask_server(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai", self._key)
+
+
+def _ask_server(server: str, key: str) -> tuple[str, str]:
+    import requests
+
+    kept = "runs are kept offline, send them later with `wandb sync`"
+    try:
+        answer = requests.post(
+            f"{server.rstrip('/')}/graphql",
+            json={"query": "query { viewer { id } }"},
+            auth=("api", key),
+            timeout=PROBE_SECONDS,
+        )
+        if answer.status_code in (401, 403) or (answer.ok and not (answer.json().get("data") or {}).get("viewer")):
+            return "offline", f"W&B: {server} refuses the key; mend WANDB_API_KEY; {kept}"
+        if answer.ok:
+            return "online", f"W&B: online at {server}"
+        return "offline", f"W&B: {server} answers {answer.status_code}; {kept}"
+    except (requests.RequestException, ValueError, AttributeError):
+        return "offline", f"W&B: {server} cannot be reached; {kept}"
+
+
+class Tracker:
+    """Writes runs in a thread of its own; an observer of the search.
+
+    `group` is the search's name, `stamp` what tells this start of it from another of the same name: both make
+    the runs' ids, so that a resumed search goes on in its runs.
+    """
+
+    def __init__(self, mode: str, folder: Path, group: str, stamp: str) -> None:
+        self.mode = mode
+        self._folder, self._group, self._stamp = folder, group, stamp
+        self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._runs: dict[int, Any] = {}
+        self._handled = 0
+        self.failure: str | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        if mode != "disabled":
+            self._thread.start()
+
+    def trial_started(self, index: int, config: dict[str, Any]) -> None:
+        self._put("start", index, config)
+
+    def trial_reported(self, index: int, metrics: dict[str, Any]) -> None:
+        names = ("games", "share", "par10", "median", "solved", "exploitability", "loss_vs_random", "learner_cpu_s", "games_per_s")
+        self._put("log", index, {name: metrics[name] for name in names})
+
+    def trial_finished(self, record: dict[str, Any]) -> None:
+        self._put("finish", record["index"], record)
+
+    def trial_failed(self, index: int, error: str) -> None:
+        self._put("fail", index, error)
+
+    def search_finished(self, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
+        """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
+        self._put("summary", -1, (summary, records, files))
+
+    def close(self) -> bool:
+        """Wait for what is still to be written, within bounds; if it takes longer, end W&B's own service process.
+
+        False in that case: W&B would then wait at the exit of the process, which should leave by `os._exit`.
+        """
+        if self.mode == "disabled":
+            return True
+        self._queue.put(None)
+        end = time.monotonic() + FLUSH_SECONDS
+        stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
+        while self._thread.is_alive() and time.monotonic() < min(end, stalled):
+            self._thread.join(0.05)
+            if handled != self._handled:
+                stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
+        if not self._thread.is_alive():
+            return True
+        self.failure = "the server stopped answering"
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if "wandb-core" in process.name():
+                    process.kill()
+            except psutil.Error:
+                continue
+        return False
+
+    def _put(self, *event: Any) -> None:
+        if self.mode != "disabled":
+            self._queue.put(event)
+
+    def _work(self) -> None:
+        try:
+            import wandb
+
+            logging.getLogger("wandb").setLevel(logging.CRITICAL)
+        except Exception as error:
+            self.failure = str(error)
+            return
+        while (event := self._queue.get()) is not None:
+            try:
+                self._handle(wandb, *event)
+            except Exception as error:  # telemetry never fails a search
+                self.failure = self.failure or (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self._handled += 1
+        wandb.teardown()
+
+    def _handle(self, wandb: Any, kind: str, index: int, content: Any) -> None:
+        if kind == "start":
+            self._runs[index] = self._run(wandb, f"trial_{index:05d}", content)
+        elif kind == "log" and index in self._runs:
+            self._runs[index].log(_finite(content), step=int(content["games"]))
+        elif kind == "finish" and index in self._runs:
+            run = self._runs.pop(index)
+            names = ("par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
+            run.summary.update(_finite({name: content[name] for name in names}))
+            run.finish(exit_code=0)
+        elif kind == "fail" and index in self._runs:
+            run = self._runs.pop(index)
+            run.summary["error"] = content
+            run.finish(exit_code=1)
+        elif kind == "summary":
+            self._summary(wandb, *content)
+
+    def _summary(self, wandb: Any, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
+        run = self._run(wandb, "search", {"board": summary["board"], "seed": summary["seed"]})
+        names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s")
+        keys = list(records[0]["config"])
+        rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in sorted(records, key=lambda r: r["par10"])]
+        run.log({"leaderboard": wandb.Table(columns=[*names, *keys], data=rows)})
+        run.summary.update(_finite({k: v for k, v in summary.items() if k not in ("versions",)}))
+        artifact = wandb.Artifact(f"policy-{self._group}", type="policy")
+        for path in files:
+            artifact.add_file(str(path))
+            if path.suffix == ".html":
+                run.log({"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+        run.log_artifact(artifact)
+        run.finish(exit_code=0)
+
+    def _run(self, wandb: Any, name: str, config: dict[str, Any]) -> Any:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            group=self._group,
+            name=name,
+            id=f"{self._group}-{self._stamp}-{name}"[-120:],
+            config=config,
+            dir=str(self._folder),
+            mode=self.mode,
+            resume="allow" if self.mode == "online" else None,
+            reinit="create_new",
+            settings=wandb.Settings(
+                console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
+                x_disable_machine_info=True, x_disable_meta=True, init_timeout=10,
+            ),
+        )  # fmt: skip
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

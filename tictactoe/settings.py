@@ -1,0 +1,184 @@
+"""The settings of a run: command line, over environment (`TICTACTOE_...`), over `.env`, over defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
+
+from dotenv.parser import parse_stream
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tictactoe.evaluation import check_grid
+from tictactoe.game import Board
+
+PREFIX = "TICTACTOE_"
+PLACEHOLDERS = {"", "your-key-here", "your_key_here", "your-api-key", "changeme"}
+_SECRETS = ("wandb_api_key", "ray_auth_token")
+
+
+class SettingsError(ValueError):
+    """Bad input, in one line that names the option and the remedy."""
+
+
+class Settings(BaseSettings):
+    """Every option of a search; the descriptions are the text of `--help`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    board: str = Field("3x3x3", description="rows x columns x marks in a row to win, up to 16 cells")
+    num_samples: int = Field(64, ge=1, le=100_000, description="configurations to try")
+    seeds: int = Field(32, ge=1, le=10_000, description="replicates of each configuration, each with its own seed")
+    games: int = Field(50_000, ge=1, le=10**12, description="self-play games of each replicate")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the whole search")
+    search: Literal["random", "optuna"] = Field("random", description="how configurations are chosen")
+    scheduler: Literal["none", "asha"] = Field("none", description="whether poor trials are stopped early")
+    max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as the CPUs hold)")
+    time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")
+    cpus_per_trial: float = Field(1.0, gt=0, le=1024, allow_inf_nan=False, description="CPUs that a trial reserves")
+    gpus_per_trial: float = Field(0.0, ge=0, le=64, allow_inf_nan=False, description="GPUs that a trial reserves")
+    num_cpus: int | None = Field(None, ge=1, le=1024, description="CPUs for Ray (default: those this process may use)")
+    trial_timeout: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="fail a trial that takes longer than this many seconds"
+    )
+    name: str | None = Field(None, description="name of the search (default: board and fingerprint)")
+    results_dir: Path = Field(Path("results"), description="folder that holds a folder for each search")
+    fresh: bool = Field(False, description="move earlier results of this name aside and start over")
+    hold: bool = Field(False, description="keep the dashboard up after the search, until a signal")
+    verbose: bool = Field(False, description="show Ray's own log messages")
+    check: bool = Field(False, description="only say what would go wrong, and exit")
+    dashboard_host: str = Field("127.0.0.1", description="address that the Ray dashboard listens on")
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard")
+    wandb_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("WANDB_API_KEY"))
+    ray_auth_token: SecretStr | None = Field(None, validation_alias=AliasChoices("RAY_AUTH_TOKEN"))
+
+    @field_validator("board")
+    @classmethod
+    def _board(cls, value: str) -> str:
+        return str(Board.parse(value))
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError("use up to 100 letters, digits, '.', '_' and '-', with a letter or digit first (no slash)")
+        return value
+
+    @field_validator("results_dir")
+    @classmethod
+    def _results_dir(cls, value: Path) -> Path:
+        if "\0" in str(value):
+            raise ValueError("a path cannot hold a null character")
+        return value.expanduser().absolute()
+
+    @field_validator(*_SECRETS)
+    @classmethod
+    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None or value.get_secret_value().strip() in PLACEHOLDERS else value
+
+    @model_validator(mode="after")
+    def _first_check(self) -> Settings:
+        first = check_grid(Board.parse(self.board), 10**12)[0]
+        if self.games < first:
+            raise ValueError(
+                f"--games {self.games}: ends before the first check on {self.board}, after {first} games; "
+                f"use --games {first} or more"
+            )
+        return self
+
+
+def load(arguments: list[str]) -> Settings:
+    """The settings of a command line (without the program's name) in this environment.
+
+    Lines of `.env` that are not ours (WANDB_*, RAY_*, ...) are put into the environment where they are not
+    set. Raises SettingsError for bad input; exits with 0 for `--help`.
+    """
+    given = vars(parser().parse_args(arguments))
+    path = Path(os.environ.get(PREFIX + "ENV_FILE") or ".env")
+    lines = read_env_file(path)
+    for key, value in lines.items():
+        if not key.startswith(PREFIX) and value.strip() not in PLACEHOLDERS:
+            os.environ.setdefault(key, value)
+    try:
+        return Settings(_env_file=path if lines else None, _env_file_encoding="utf-8", **given)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, given, lines)) from None
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The assignments of a `.env` file; none if there is no such file. Raises SettingsError, with the line, if malformed."""
+    try:
+        if not path.is_file():
+            return {}
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); mend or remove it") from None
+    for binding in bindings:
+        if binding.error or (binding.key is not None and (not binding.key or binding.value is None)):
+            raise SettingsError(f"{path}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
+        if "\0" in (binding.key or "") + (binding.value or ""):
+            raise SettingsError(f"{path}, line {binding.original.line}: holds a null character; mend or remove it")
+    return {binding.key: binding.value or "" for binding in bindings if binding.key}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, made from the fields of `Settings`; values stay text, absent options are left out."""
+    result = _Parser(
+        prog="main.py",
+        description="Search hyperparameters of self-play tabular Q-learning with Ray Tune.",
+        epilog=f"Every option is also an environment variable ({PREFIX}NUM_SAMPLES=64) and a line of .env. "
+        "Exit codes: 0 finished, 1 failed, 2 bad input or failed check, "
+        "75 interrupted and saved (run the same command again to go on). "
+        "--check and every search refuse to start, with 2, when: fewer CPUs or GPUs than one trial needs, a memory "
+        "limit below the footprint, results or home folder not writable, a named dashboard port taken, results on a "
+        "local path with several nodes.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    for name, field in Settings.model_fields.items():
+        if name in _SECRETS:
+            continue
+        default = "" if field.default is None or isinstance(field.default, bool) else f" (default: {field.default})"
+        text = (field.description or "") + default
+        flag = "--" + name.replace("_", "-")
+        if name == "hold":
+            result.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        elif isinstance(field.default, bool):
+            result.add_argument(flag, action="store_true", help=text)
+        else:
+            result.add_argument(flag, metavar=_metavar(name, field.annotation), help=text)
+    return result
+
+
+def _metavar(name: str, annotation: Any) -> str:
+    if name == "board":
+        return "RxCxK"
+    if name in ("time_budget", "trial_timeout"):
+        return "SECONDS"
+    options = get_args(annotation) or (annotation,)
+    if all(isinstance(option, str) for option in options):
+        return "|".join(options)
+    return next((word for kind, word in ((int, "N"), (float, "N"), (Path, "DIR")) if kind in options), name.rpartition("_")[2].upper())
+
+
+def _one_line(error: ValidationError, given: dict[str, Any], lines: dict[str, str]) -> str:
+    problem = error.errors(include_url=False)[0]
+    message = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).lower()
+    option, variable = "--" + name.replace("_", "-"), PREFIX + name.upper()
+    if name in _SECRETS:
+        return f"{name.upper()}: {message}"
+    source = option if name in given else f"{variable} in .env" if variable in lines and variable not in os.environ else variable
+    shown = repr(problem["input"]) if isinstance(problem["input"], (str, int, float)) else ""
+    return f"{source} {shown}: {message[0].lower()}{message[1:]}"

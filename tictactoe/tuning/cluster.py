@@ -1,0 +1,152 @@
+"""Ray's own life: up beside the main thread, watched while it works, and really gone at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from tictactoe.interrupt import Interrupt, ray_processes
+from tictactoe.settings import Settings, SettingsError
+
+OBJECT_STORE_BYTES = 100 * 1024 * 1024
+"""The trials hand over a few numbers; Ray's default would take a third of the memory."""
+SHUTDOWN_SECONDS = 3.0
+
+
+@dataclass
+class Cluster:
+    """A Ray that is up."""
+
+    address: str
+    """The dashboard's address."""
+    local: bool
+    """Whether it is ours, and ends with us."""
+
+
+class Launch:
+    """Ray on its way up: a local one with its dashboard, or the one that RAY_ADDRESS names.
+
+    Closes what an earlier session in this process left.
+    """
+
+    def __init__(self, settings: Settings, num_cpus: int, port: int) -> None:
+        if ray.is_initialized():
+            ray.shutdown()
+        self._settings = settings
+        self._existing = os.environ.get("RAY_ADDRESS")
+        arguments: dict[str, Any] = {
+            "address": self._existing or "local",
+            "log_to_driver": settings.verbose,
+            "logging_level": logging.INFO if settings.verbose else logging.ERROR,
+        }
+        if not self._existing:
+            arguments |= {
+                "num_cpus": num_cpus,
+                "include_dashboard": True,
+                "dashboard_host": settings.dashboard_host,
+                "dashboard_port": port,
+                "object_store_memory": OBJECT_STORE_BYTES,
+            }
+            if (directory := _plasma_directory()) is not None:
+                arguments["_plasma_directory"] = directory
+        if not settings.verbose:
+            for name in ("ray", "ray.tune", "ray.train"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        self._result: Any = None
+        self._done = threading.Event()
+        # Beside the main thread: there ray.init would put its own SIGTERM handler in place of ours. The thread
+        # stays, since Linux sends Ray's processes their parent-death signal when the thread that made them ends.
+        threading.Thread(target=self._initialize, args=(arguments,), daemon=True).start()
+
+    def wait(self, interrupt: Interrupt) -> Cluster | None:
+        """The cluster once it is up; None if interrupted meanwhile.
+
+        Raises SettingsError when it lacks what a trial needs, RuntimeError when it does not come up.
+        """
+        while not self._done.wait(0.1):
+            if interrupt.event.is_set():
+                return None
+        started = self._result
+        if isinstance(started, BaseException):
+            reason = (str(started).strip() or type(started).__name__).splitlines()[0]
+            raise RuntimeError(f"Ray did not start: {reason}") from started
+        self._require()
+        url = started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}"
+        return Cluster(f"http://{url}", not self._existing)
+
+    def _initialize(self, arguments: dict[str, Any]) -> None:
+        try:
+            self._result = ray.init(**arguments)
+        except BaseException as error:  # handed to the main thread
+            self._result = error
+        self._done.set()
+        threading.Event().wait()
+
+    def _require(self) -> None:
+        for kind, wanted in (("CPU", self._settings.cpus_per_trial), ("GPU", self._settings.gpus_per_trial)):
+            there = ray.cluster_resources().get(kind, 0.0)
+            if wanted > there:
+                option = f"--{kind.lower()}s-per-trial"
+                raise SettingsError(f"{option} {wanted:g}: Ray has {there:g} {kind}s; use {option} {there:g} or less")
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        if nodes > 1 and not _is_shared(self._settings.results_dir):
+            raise SettingsError(
+                f"--results-dir {self._settings.results_dir}: a local path, while Ray has {nodes} nodes; "
+                "name a folder on a file system that all of them share"
+            )
+
+
+def stop() -> None:
+    """End Ray and wait for its processes, which linger after ray.shutdown(); what stays is killed."""
+    ours = ray_processes()
+    if ray.is_initialized():
+        ray.shutdown()
+    _, alive = psutil.wait_procs(ours, timeout=SHUTDOWN_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=1)
+
+
+@contextmanager
+def watched(lost: Callable[[], None]) -> Iterator[None]:
+    """Call `lost` when the local raylet dies meanwhile, which `Tuner.fit` would not notice for minutes."""
+    stopped = threading.Event()
+    raylets = [process for process in ray_processes() if process.name() == "raylet"]
+
+    def run() -> None:
+        while not stopped.wait(1.0):
+            if any(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in raylets):
+                if not stopped.is_set():
+                    lost()
+                return
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def _plasma_directory() -> str | None:
+    """/tmp where /dev/shm is too small for the object store (64 MB in a plain container)."""
+    try:
+        free = psutil.disk_usage("/dev/shm").free
+    except OSError:
+        free = 0
+    return None if free > 1.2 * OBJECT_STORE_BYTES else "/tmp"
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether a folder is on a network file system."""
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
+    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
+    return kind.startswith(("nfs", "cifs", "smb", "ceph", "gluster", "lustre", "fuse", "9p", "afs"))

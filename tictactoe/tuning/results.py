@@ -1,0 +1,203 @@
+"""The files of a search: what it found, what it cost, and a digest that says whether two searches agree."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from tictactoe.evaluation import evaluate
+from tictactoe.game import Board
+from tictactoe.learner import Hyperparameters, QLearner
+from tictactoe.policy import Policy, settles_ties
+from tictactoe.settings import Settings, SettingsError
+from tictactoe.tuning.search import Outcome, fingerprint
+from tictactoe.tuning.trial import replicate_seed
+
+DIGEST_VERSION = 1
+
+
+class Folder:
+    """The folder of one search, locked while this object holds it.
+
+    Raises SettingsError when another process holds it, or another search's results are in it.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path)
+        if settings.fresh and any(child.name != "lock" for child in path.iterdir()):
+            aside = _aside(path)
+            path.rename(aside)
+            self._lock.close()
+            path.mkdir()
+            self._lock = _lock(path)
+        identity = path / "search.json"
+        wanted = fingerprint(settings)
+        known = _read_json(identity)
+        if known is None or "fingerprint" not in known:
+            if (path / "journal.jsonl").exists():
+                raise SettingsError(f"{identity}: missing or damaged; start over with --fresh, which keeps the old results aside")
+            known = {"fingerprint": wanted, "created": datetime.now(UTC).strftime("%Y%m%d%H%M%S")}
+            write_atomically(identity, json.dumps(known, indent=1))
+        if known["fingerprint"] != json.loads(json.dumps(wanted)):
+            differing = sorted(k for k in {*known["fingerprint"], *wanted} if known["fingerprint"].get(k) != wanted.get(k))
+            raise SettingsError(
+                f"{path} holds a search with another {', '.join(differing)}; choose another --name, or --fresh to move it aside"
+            )
+        self.created: str = known["created"]
+        """When the search was begun, in digits; with the name it tells it from all others."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json, None where there is none that can be read."""
+        return _read_json(self.path / "summary.json")
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+
+
+def write(folder: Path, settings: Settings, outcome: Outcome, cost: dict[str, Any]) -> dict[str, Any]:
+    """Write trials.csv, policy.json and, last, summary.json; return the summary."""
+    write_atomically(folder / "trials.csv", _csv(outcome.records))
+    best = winner(outcome.records)
+    learner = best_learner(settings, best)
+    policy = Policy.from_learner(learner)
+    policy.save(folder / "policy.json")
+    result = evaluate(learner, settled=settles_ties(learner.board))
+    summary = _frame(settings, outcome, "finished", cost) | {
+        "best": {
+            "index": best["index"],
+            "config": best["config"],
+            "par10": best["par10"],
+            "median": best["median"],
+            "solved": best["solved"],
+            "seeds": settings.seeds,
+        },
+        "policy": {
+            "optimal": result.optimal,
+            "exploitability": result.exploitability,
+            "vs_random": {"X": asdict(result.as_x), "O": asdict(result.as_o)},
+        },
+        "digest": digest(settings, outcome.records, best["config"], policy),
+        "digest_version": DIGEST_VERSION,
+    }
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
+    return summary
+
+
+def write_unfinished(folder: Path, settings: Settings, outcome: Outcome, status: str) -> None:
+    """Write a summary that says that the search is "interrupted" or has "failed"."""
+    write_atomically(folder / "summary.json", json.dumps(_frame(settings, outcome, status, {}), indent=1, allow_nan=False))
+
+
+def winner(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The record with the least PAR-10 among those that used the whole budget, the first one of equals."""
+    whole = [record for record in records if not record["stopped"]] or records
+    return min(whole, key=lambda record: (record["par10"], record["index"]))
+
+
+def best_learner(settings: Settings, record: dict[str, Any]) -> QLearner:
+    """The record's replicate with the fewest games to optimal (the first of equals), trained again."""
+    games = [math.inf if value is None else value for value in record["games_to_optimal"]]
+    learner = QLearner(
+        Board.parse(settings.board),
+        Hyperparameters(**record["config"]),
+        replicate_seed(settings.seed, games.index(min(games))),
+    )
+    learner.train(settings.games)
+    return learner
+
+
+def digest(settings: Settings, records: list[dict[str, Any]], config: dict[str, Any], policy: Policy) -> str:
+    """SHA-256 over what decides whether two searches found the same; nothing timed."""
+    content = {
+        "board": settings.board,
+        "seed": settings.seed,
+        "budget": settings.games,
+        "seeds": settings.seeds,
+        "trials": [{"config": r["config"], "games_to_optimal": r["games_to_optimal"]} for r in records],
+        "winner": config,
+        "policy": json.loads(policy.to_json()),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all, through to the disk."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _frame(settings: Settings, outcome: Outcome, status: str, cost: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "status": status,
+        "truncated": outcome.truncated,
+        "board": settings.board,
+        "seed": settings.seed,
+        "settings": settings.model_dump(
+            mode="json", include={"num_samples", "seeds", "games", "search", "scheduler", "cpus_per_trial"}
+        ),
+        "num_trials": len(outcome.records) + len(outcome.errors),
+        "num_errors": len(outcome.errors),
+        "errors": {str(index): error for index, error in sorted(outcome.errors.items())},
+        "cost": cost,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("ray", "numpy", "numba", "optuna", "wandb")},
+    }
+
+
+def _csv(records: list[dict[str, Any]]) -> str:
+    columns = ("par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = list(records[0]["config"]) if records else []
+    writer.writerow(["trial", *keys, *columns])
+    for record in records:
+        values = ["inf" if record[column] is None else record[column] for column in columns]
+        writer.writerow([record["index"], *(record["config"][key] for key in keys), *values])
+    return text.getvalue()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _lock(path: Path) -> IO[str]:
+    file = (path / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise SettingsError(f"{path} is in use by another search; wait for it, or choose another --name") from None
+    return file
+
+
+def _aside(path: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.old-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.old-{stamp}-{number}")
+    return aside
