@@ -18,7 +18,6 @@ _DEFAULTS = {
 }
 
 
-
 def prepare() -> None:
     """Set defaults that the user has not set."""
     for name, value in _DEFAULTS.items():

@@ -128,7 +128,8 @@ def check_grid(board: Board, budget: int) -> list[int]:
     """Numbers of games after which a learner is checked: by factors of 1.25, ending with `budget`.
 
     The first is 100 games on small boards. On large ones, where a check costs as much as many games, it is a
-    third of the number of positions, which keeps checks below a fifth of the training. Raises ValueError for a budget below the first check.
+    third of the number of positions, which keeps checks below a fifth of the training. Raises ValueError for
+    a budget below the first check.
     """
     positions = graph(board, True).nodes
     first = 100 if positions <= SMALL_BOARD else positions // 3

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console
+
 from tictactoe.environment import provide_token
 from tictactoe.settings import Settings, SettingsError
 
@@ -30,6 +32,11 @@ class Preflight:
     """Worth knowing, nothing to stop for."""
     fatal: list[str] = field(default_factory=list)
     """What keeps a search from running."""
+
+    def require(self) -> None:
+        """Raise SettingsError with the first of what is fatal."""
+        if self.fatal:
+            raise SettingsError(self.fatal[0])
 
 
 def inspect(settings: Settings, cgroup: Path = Path("/sys/fs/cgroup")) -> Preflight:
@@ -63,12 +70,17 @@ def inspect(settings: Settings, cgroup: Path = Path("/sys/fs/cgroup")) -> Prefli
     return found
 
 
-def check(settings: Settings) -> Preflight:
-    """`inspect`, raising SettingsError with the first of what is fatal."""
-    found = inspect(settings)
-    if found.fatal:
-        raise SettingsError(found.fatal[0])
-    return found
+def show(console: Console, found: Preflight, tracking: str) -> int:
+    """Print what was found; the exit code of `--check`."""
+    for line in found.fatal:
+        console.print(f"error: {line}")
+    for line in found.notes:
+        console.print(f"note: {line}")
+    console.print(f"CPUs for trials: {found.num_cpus}")
+    console.print(f"dashboard port: {found.port}, token from {found.token_source or 'nowhere'}")
+    console.print(tracking)
+    console.print("a search would not start" if found.fatal else "ready")
+    return 2 if found.fatal else 0
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -167,7 +167,9 @@ def _metavar(name: str, annotation: Any) -> str:
     options = get_args(annotation) or (annotation,)
     if all(isinstance(option, str) for option in options):
         return "|".join(options)
-    return next((word for kind, word in ((int, "N"), (float, "N"), (Path, "DIR")) if kind in options), name.rpartition("_")[2].upper())
+    return next(
+        (word for kind, word in ((int, "N"), (float, "N"), (Path, "DIR")) if kind in options), name.rpartition("_")[2].upper()
+    )
 
 
 def _one_line(error: ValidationError, given: dict[str, Any], lines: dict[str, str]) -> str:
@@ -179,6 +181,8 @@ def _one_line(error: ValidationError, given: dict[str, Any], lines: dict[str, st
     option, variable = "--" + name.replace("_", "-"), PREFIX + name.upper()
     if name in _SECRETS:
         return f"{name.upper()}: {message}"
-    source = option if name in given else f"{variable} in .env" if variable in lines and variable not in os.environ else variable
+    source = (
+        option if name in given else f"{variable} in .env" if variable in lines and variable not in os.environ else variable
+    )
     shown = repr(problem["input"]) if isinstance(problem["input"], (str, int, float)) else ""
     return f"{source} {shown}: {message[0].lower()}{message[1:]}"

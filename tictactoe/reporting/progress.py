@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,23 +43,25 @@ class Reporter:
         self.done = self.failed = self.resumed = 0
         self._live: Live | None = None
 
-    def open(self, finished: list[dict[str, Any]]) -> None:
-        """Begin, with the trials that an earlier attempt has finished."""
+    def __enter__(self) -> Reporter:
+        if self.console.is_terminal:
+            self._live = Live(self, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def search_started(self, finished: list[dict[str, Any]]) -> None:
+        """Hear of the trials that an earlier attempt has finished."""
         self.start = self.clock()
         self.done = self.resumed = len(finished)
         for record in finished:
             self._better(record)
         if finished:
             self.console.print(f"{len(finished)} of {self.total} trials are finished already")
-        if self.console.is_terminal:
-            self._live = Live(self, console=self.console, refresh_per_second=4, transient=True)
-            self._live.start()
-
-    def close(self) -> None:
-        """End the live view; later lines stay on the screen."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def trial_started(self, index: int, config: dict[str, Any]) -> None:
         self.running[index] = _Running(self.clock(), last_line=self.clock())
@@ -68,7 +71,7 @@ class Reporter:
         state.metrics = metrics
         if self._live is None and not metrics["final"] and self.clock() - state.last_line >= LINE_SECONDS:
             state.last_line = self.clock()
-            self.console.print(f"trial_{index:05d}  {self.line(metrics)}", soft_wrap=True)
+            self.console.print(f"trial_{index:05d}  {self.line(metrics)}")
 
     def trial_finished(self, record: dict[str, Any]) -> None:
         self.running.pop(record["index"], None)
@@ -81,13 +84,12 @@ class Reporter:
                 f"trial_{record['index']:05d}  {'stopped' if record['stopped'] else 'finished'} "
                 f"[{self.done}/{self.total}]  solved {record['solved']}/{len(record['games_to_optimal'])}  "
                 f"median {middle}  PAR-10 {record['par10']:,.0f}  {best}  {self.left()}",
-                soft_wrap=True, markup=False,
-            )  # fmt: skip
+            )
 
     def trial_failed(self, index: int, error: str) -> None:
         self.running.pop(index, None)
         self.failed += 1
-        self.console.print(f"trial_{index:05d}  failed: {error}", soft_wrap=True, markup=False)
+        self.console.print(f"trial_{index:05d}  failed: {error}")
 
     def left(self) -> str:
         """Estimate of the time left, from the rate so far."""
@@ -104,22 +106,20 @@ class Reporter:
             self.best = record
 
     def __rich__(self) -> Group:
-        bar = Progress(
-            TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}")
-        )
+        bar = Progress(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
         bar.add_task(self.left(), total=self.total, completed=self.done + self.failed)
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "trained", "solved", "median", "PAR-10", "loss vs random"):
             table.add_column(name, justify="left" if name == "trial" else "right")
         for index, state in sorted(self.running.items()):
             m = state.metrics
-            values = (
-                [f"{m['share']:.0%}", str(m["solved"]), f"{m['median']:,.0f}", f"{m['par10']:,.0f}", f"{m['loss_vs_random']:.4f}"]
-                if m else ["starting"]
-            )  # fmt: skip
+            values = _columns(f"{m['share']:.0%}", m, m["median"]) if m else ["starting"]
             table.add_row(f"trial_{index:05d}", *values)
         if self.best is not None:
-            middle = "inf" if self.best["median"] is None else f"{self.best['median']:,.0f}"
-            row = ["best", str(self.best["solved"]), middle, f"{self.best['par10']:,.0f}", f"{self.best['loss_vs_random']:.4f}"]
-            table.add_row(f"trial_{self.best['index']:05d}", *row, style="bold green")
+            median = math.inf if self.best["median"] is None else self.best["median"]
+            table.add_row(f"trial_{self.best['index']:05d}", *_columns("best", self.best, median), style="bold green")
         return Group(bar, table)
+
+
+def _columns(state: str, numbers: dict[str, Any], median: float) -> list[str]:
+    return [state, str(numbers["solved"]), f"{median:,.0f}", f"{numbers['par10']:,.0f}", f"{numbers['loss_vs_random']:.4f}"]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import SecretStr
+from rich.console import Console
 
 PROBE_SECONDS = 2.0
 FLUSH_SECONDS = 20.0
@@ -28,8 +30,8 @@ PROJECT = "ray-tune-tictactoe"
 class Probe:
     """Asks the server, in a thread beside Ray's start, whether it knows the key."""
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def __init__(self, key: SecretStr | None) -> None:
+        self._key = None if key is None else key.get_secret_value()
         self._result: tuple[str, str] | None = None
         self._asked = time.monotonic()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -81,8 +83,9 @@ class Tracker:
     the runs' ids, so that a resumed search goes on in its runs.
     """
 
-    def __init__(self, mode: str, folder: Path, group: str, stamp: str) -> None:
+    def __init__(self, mode: str, folder: Path, group: str, stamp: str, console: Console) -> None:
         self.mode = mode
+        self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
         self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._runs: dict[int, Any] = {}
@@ -92,11 +95,32 @@ class Tracker:
         if mode != "disabled":
             self._thread.start()
 
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+        if self.failure:
+            self._console.print(f"W&B: {self.failure}; what is missing there is in the results folder")
+
+    def search_started(self, finished: list[dict[str, Any]]) -> None:
+        """Finished trials have their runs already."""
+
     def trial_started(self, index: int, config: dict[str, Any]) -> None:
         self._put("start", index, config)
 
     def trial_reported(self, index: int, metrics: dict[str, Any]) -> None:
-        names = ("games", "share", "par10", "median", "solved", "exploitability", "loss_vs_random", "learner_cpu_s", "games_per_s")
+        names = (
+            "games",
+            "share",
+            "par10",
+            "median",
+            "solved",
+            "exploitability",
+            "loss_vs_random",
+            "learner_cpu_s",
+            "games_per_s",
+        )
         self._put("log", index, {name: metrics[name] for name in names})
 
     def trial_finished(self, record: dict[str, Any]) -> None:
@@ -109,13 +133,10 @@ class Tracker:
         """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
         self._put("summary", -1, (summary, records, files))
 
-    def close(self) -> bool:
-        """Wait for what is still to be written, within bounds; if it takes longer, end W&B's own service process.
-
-        False in that case: W&B would then wait at the exit of the process, which should leave by `os._exit`.
-        """
+    def _close(self) -> None:
+        """Wait for what is still to be written, within bounds; if it takes longer, end W&B's own service process."""
         if self.mode == "disabled":
-            return True
+            return
         self._queue.put(None)
         end = time.monotonic() + FLUSH_SECONDS
         stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
@@ -124,7 +145,7 @@ class Tracker:
             if handled != self._handled:
                 stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
         if not self._thread.is_alive():
-            return True
+            return
         self.failure = "the server stopped answering"
         for process in psutil.Process().children(recursive=True):
             try:
@@ -132,7 +153,6 @@ class Tracker:
                     process.kill()
             except psutil.Error:
                 continue
-        return False
 
     def _put(self, *event: Any) -> None:
         if self.mode != "disabled":

@@ -19,7 +19,7 @@ from tictactoe.settings import Settings, SettingsError
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
-SHUTDOWN_SECONDS = 3.0
+SHUTDOWN_SECONDS = 1.0
 
 
 @dataclass
@@ -114,6 +114,15 @@ def stop() -> None:
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=1)
+
+
+@contextmanager
+def stopped_at_end() -> Iterator[None]:
+    """`stop` in the end, whatever happens."""
+    try:
+        yield
+    finally:
+        stop()
 
 
 @contextmanager

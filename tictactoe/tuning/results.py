@@ -10,6 +10,9 @@ import json
 import math
 import os
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,10 +21,11 @@ from typing import IO, Any
 
 from tictactoe.evaluation import evaluate
 from tictactoe.game import Board
+from tictactoe.interrupt import Interrupt
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
 from tictactoe.settings import Settings, SettingsError
-from tictactoe.tuning.search import Outcome, fingerprint
+from tictactoe.tuning.search import Journal, Outcome, fingerprint
 from tictactoe.tuning.trial import replicate_seed
 
 DIGEST_VERSION = 1
@@ -35,6 +39,7 @@ class Folder:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
+        self._settings = settings
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)
         if settings.fresh and any(child.name != "lock" for child in path.iterdir()):
@@ -48,7 +53,9 @@ class Folder:
         known = _read_json(identity)
         if known is None or "fingerprint" not in known:
             if (path / "journal.jsonl").exists():
-                raise SettingsError(f"{identity}: missing or damaged; start over with --fresh, which keeps the old results aside")
+                raise SettingsError(
+                    f"{identity}: missing or damaged; start over with --fresh, which keeps the old results aside"
+                )
             known = {"fingerprint": wanted, "created": datetime.now(UTC).strftime("%Y%m%d%H%M%S")}
             write_atomically(identity, json.dumps(known, indent=1))
         if known["fingerprint"] != json.loads(json.dumps(wanted)):
@@ -59,16 +66,42 @@ class Folder:
         self.created: str = known["created"]
         """When the search was begun, in digits; with the name it tells it from all others."""
 
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether this search has been carried through."""
+        return (self.summary() or {}).get("status") == "finished"
+
+    @contextmanager
+    def unfinished_until_written(self, interrupt: Interrupt) -> Iterator[None]:
+        """summary.json says "interrupted" unless and until the results are written; "failed" after an error."""
+        if self.finished:
+            yield
+            return
+        write_unfinished(self.path, self._settings, "interrupted")
+        try:
+            yield
+        except Exception:
+            write_unfinished(self.path, self._settings, "interrupted" if interrupt.event.is_set() else "failed")
+            raise
+
+    def fail(self, reason: str, interrupt: Interrupt) -> None:
+        """Say that the search has failed, and end the process whatever its main thread does."""
+        write_unfinished(self.path, self._settings, "failed")
+        print(f"error: {reason}; finished trials are kept, run the same command again to go on", file=sys.stderr, flush=True)
+        interrupt.leave(1)
+
     def summary(self) -> dict[str, Any] | None:
         """summary.json, None where there is none that can be read."""
         return _read_json(self.path / "summary.json")
 
-    def close(self) -> None:
-        """Let go of the lock."""
-        self._lock.close()
 
-
-def write(folder: Path, settings: Settings, outcome: Outcome, cost: dict[str, Any]) -> dict[str, Any]:
+def write(folder: Path, settings: Settings, outcome: Outcome) -> dict[str, Any]:
     """Write trials.csv, policy.json and, last, summary.json; return the summary."""
     write_atomically(folder / "trials.csv", _csv(outcome.records))
     best = winner(outcome.records)
@@ -76,7 +109,7 @@ def write(folder: Path, settings: Settings, outcome: Outcome, cost: dict[str, An
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
     result = evaluate(learner, settled=settles_ties(learner.board))
-    summary = _frame(settings, outcome, "finished", cost) | {
+    summary = _frame(settings, outcome, "finished") | {
         "best": {
             "index": best["index"],
             "config": best["config"],
@@ -97,9 +130,10 @@ def write(folder: Path, settings: Settings, outcome: Outcome, cost: dict[str, An
     return summary
 
 
-def write_unfinished(folder: Path, settings: Settings, outcome: Outcome, status: str) -> None:
+def write_unfinished(folder: Path, settings: Settings, status: str) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
-    write_atomically(folder / "summary.json", json.dumps(_frame(settings, outcome, status, {}), indent=1, allow_nan=False))
+    records = Journal(folder / "journal.jsonl").read()
+    write_atomically(folder / "summary.json", json.dumps(_frame(settings, Outcome(records), status), indent=1, allow_nan=False))
 
 
 def winner(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -145,7 +179,7 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _frame(settings: Settings, outcome: Outcome, status: str, cost: dict[str, Any]) -> dict[str, Any]:
+def _frame(settings: Settings, outcome: Outcome, status: str) -> dict[str, Any]:
     return {
         "status": status,
         "truncated": outcome.truncated,
@@ -157,7 +191,7 @@ def _frame(settings: Settings, outcome: Outcome, status: str, cost: dict[str, An
         "num_trials": len(outcome.records) + len(outcome.errors),
         "num_errors": len(outcome.errors),
         "errors": {str(index): error for index, error in sorted(outcome.errors.items())},
-        "cost": cost,
+        "cost": outcome.cost,
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("ray", "numpy", "numba", "optuna", "wandb")},
     }

@@ -29,6 +29,8 @@ LOST_WORKER_RETRIES = 3
 class Observer(Protocol):
     """What wants to hear of trials while the search runs. Called from the driver; must not block."""
 
+    def search_started(self, finished: list[dict[str, Any]]) -> None: ...
+
     def trial_started(self, index: int, config: dict[str, Any]) -> None: ...
 
     def trial_reported(self, index: int, metrics: dict[str, Any]) -> None: ...
@@ -101,6 +103,8 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     journal = Journal(folder / "journal.jsonl")
     records = journal.read()
     missing = [index for index in range(settings.num_samples) if index not in {record["index"] for record in records}]
+    for observer in observers:
+        observer.search_started(records)
     relay = _Relay(journal, observers)
     start = time.monotonic()
     if missing and not interrupt.event.is_set():
@@ -160,9 +164,7 @@ def _load(board: str, games: int) -> None:
     Replicates(job, hyperparameters({"gamma": 0.9})).warm_up()
 
 
-def _tuner(
-    settings: Settings, folder: Path, missing: list[int], records: list[dict[str, Any]], relay: _Relay
-) -> tune.Tuner:
+def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[dict[str, Any]], relay: _Relay) -> tune.Tuner:
     partial_dir = folder / "tune" / "partial"
     partial_dir.mkdir(parents=True, exist_ok=True)
     job = Job(settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout)
@@ -198,7 +200,8 @@ def _tuner(
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
             trial_dirname_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
-            **({} if searcher or scheduler else {"metric": "par10", "mode": "min"}),
+            metric=None if searcher or scheduler else "par10",
+            mode=None if searcher or scheduler else "min",
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -266,8 +269,8 @@ class _Relay(tune.Callback):
             self._finish(trial, result, stopped=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        lines = (trial.get_pickled_error() and str(trial.get_pickled_error()) or "its process died").strip().splitlines()
-        self._failed(trial.config["trial"]["index"], lines[-1] if lines else "its process died")
+        lines = str(trial.get_pickled_error() or "").strip().splitlines()
+        self._failed(trial.config["trial"]["index"], lines[0] if lines else "its process died")
 
     def _failed(self, index: int, error: str) -> None:
         if index not in self.errors:

@@ -56,14 +56,18 @@ def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:
     Floats are rounded to 6 significant digits: NumPy's exponential differs in the last bit between
     processors, and results must not.
     """
-    return Hyperparameters(
-        **{name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in sampled.items()}
-    )
+    rounded: dict[str, Any] = {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in sampled.items()
+    }
+    return Hyperparameters(**rounded)
 
 
 def describe() -> dict[str, str]:
     """The space as text, for the fingerprint of a search."""
-    return {name: f"{entry.domain_str} {entry.sampler}" if isinstance(entry, Domain) else repr(entry) for name, entry in SPACE.items()}
+    return {
+        name: f"{entry.domain_str} {entry.sampler}" if isinstance(entry, Domain) else repr(entry)
+        for name, entry in SPACE.items()
+    }
 
 
 def _draw(domain: Domain, generator: np.random.Generator) -> Any:

@@ -86,9 +86,7 @@ class Replicates:
     def __post_init__(self) -> None:
         board = Board.parse(self.job.board)
         self.grid = check_grid(board, self.job.games)
-        self.learners = [
-            QLearner(board, self.hyperparameters, replicate_seed(self.job.seed, r)) for r in range(self.job.seeds)
-        ]
+        self.learners = [QLearner(board, self.hyperparameters, replicate_seed(self.job.seed, r)) for r in range(self.job.seeds)]
         self.checks = [Check(math.nan, math.nan)] * self.job.seeds
         self.games_to_optimal = [None] * self.job.seeds
 
@@ -257,7 +255,7 @@ class QLearningTrial(tune.Trainable):
         elif self.job.partial_dir and time.monotonic() > self.saved + CHECKPOINT_SECONDS:
             self._save()
         metrics = replicates.metrics() | {"index": self.index, "final": replicates.finished, "done": replicates.finished}
-        print(f"trial_{self.index:05d} {summary_line(metrics, self.job)}", flush=True)
+        print(f"trial_{self.index:05d} {summary_line(metrics)}", flush=True)
         return metrics
 
     def _save(self) -> None:
@@ -275,17 +273,18 @@ class QLearningTrial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: finished trials are in the search's journal, unfinished ones save themselves."""
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing, as `save_checkpoint`."""
 
 
-def summary_line(metrics: dict[str, Any], job: Job) -> str:
+def summary_line(metrics: dict[str, Any]) -> str:
     """A report in one readable line."""
-    if metrics.get("error"):
-        return f"failed: {metrics['error']}"
+    seeds = len(metrics["games_to_optimal"])
+    text = f"{metrics['share']:4.0%}  {metrics['games_per_s'] / 1e6:.2f}M games/s"
+    if not metrics["games"]:
+        return f"{text}  before the first check"
     return (
-        f"{metrics['share']:4.0%}  {metrics['games']:,} games x {job.seeds}  solved {metrics['solved']}/{job.seeds}  "
+        f"{text}  {metrics['games']:,} games x {seeds}  solved {metrics['solved']}/{seeds}  "
         f"median {metrics['median']:,.0f}  PAR-10 {metrics['par10']:,.0f}  "
-        f"exploitability {metrics['exploitability']:.3f}  loss vs random {metrics['loss_vs_random']:.4f}  "
-        f"{metrics['games_per_s'] / 1e6:.2f}M games/s"
+        f"exploitability {metrics['exploitability']:.3f}  loss vs random {metrics['loss_vs_random']:.4f}"
     )
