@@ -112,6 +112,12 @@ class Board:
         """Inverse of `encode`."""
         return "".join(MARKS[code // 3**cell % 3] for cell in range(self.cells))
 
+    def decode_all(self, codes: np.ndarray) -> list[str]:
+        """`decode` of many positions at once."""
+        digits = codes[:, np.newaxis] // self.powers % 3
+        letters = np.frombuffer(MARKS.encode(), dtype=np.uint8)[digits]
+        return [row.decode() for row in np.ascontiguousarray(letters).view(f"S{self.cells}").ravel().tolist()]
+
     def masks(self, code: int) -> tuple[int, int]:
         """The sets of X's and O's cells of a position, as bit masks."""
         text = self.decode(code)

@@ -31,6 +31,7 @@ class Policy:
         """
         board = learner.board
         moves: dict[str, list[int]] = {}
+        cells_of: dict[int, list[int]] = {}
         settled = settles_ties(board)
         for seat in (0, 1):
             level = np.zeros(1, dtype=np.int32)
@@ -43,8 +44,10 @@ class Policy:
                         level, marks % 2, settled, learner.table, board.lanes(learner.hyperparameters.symmetry),
                         e.step, e.direct, e.lookup, e.words, e.ranks, e.scale, e.weight,
                     )  # fmt: skip
-                    for code, cells in zip(level.tolist(), playable.tolist(), strict=True):
-                        moves[board.decode(code)] = [cell for cell in range(board.cells) if cells >> cell & 1]
+                    for text, mask in zip(board.decode_all(level), playable.tolist(), strict=True):
+                        if mask not in cells_of:
+                            cells_of[mask] = [cell for cell in range(board.cells) if mask >> cell & 1]
+                        moves[text] = cells_of[mask]
                 else:
                     playable = np.full(len(level), (1 << board.cells) - 1)
                 following = []
@@ -80,7 +83,10 @@ class Policy:
 
     def to_json(self) -> str:
         """The content of policy.json: keys sorted, so that equal policies are equal texts."""
-        return json.dumps({"board": str(self.board), "moves": dict(sorted(self.moves.items()))}, separators=(",", ":"))
+        # By hand: a large board has a million positions, and json.dumps takes ten seconds for them.
+        listed = {cells: json.dumps(cells, separators=(",", ":")) for cells in {tuple(cells) for cells in self.moves.values()}}
+        moves = ",".join(f'"{text}":{listed[tuple(cells)]}' for text, cells in sorted(self.moves.items()))
+        return f'{{"board":"{self.board}","moves":{{{moves}}}}}'
 
     def choose(self, position: str, generator: np.random.Generator) -> int:
         """One of the policy's moves in a position. Raises KeyError where it was never meant to be."""

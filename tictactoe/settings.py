@@ -23,6 +23,9 @@ _SECRETS = ("wandb_api_key", "ray_auth_token")
 class SettingsError(ValueError):
     """Bad input, in one line that names the option and the remedy."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
 
 class Settings(BaseSettings):
     """Every option of a search; the descriptions are the text of `--help`."""

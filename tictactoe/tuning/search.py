@@ -90,7 +90,7 @@ class Journal:
         """Write one record through to the disk."""
         with self.path.open("ab+") as file:
             torn = file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            file.write(b"\n" * bool(torn) + json.dumps(record).encode() + b"\n")
+            file.write(b"\n" * bool(torn) + json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -255,8 +255,9 @@ class _Relay(tune.Callback):
         if result.get("error"):
             self._failed(index, result["error"])
             return
-        history = [result[name] for name in ("games", "exploitability", "loss_vs_random", "solved")]
-        self._history.setdefault(index, []).append(history)
+        if result["games"]:
+            state = [result[name] for name in ("games", "exploitability", "loss_vs_random", "solved")]
+            self._history.setdefault(index, []).append(state)
         for observer in self.observers:
             observer.trial_reported(index, result)
         if result["final"]:
@@ -265,7 +266,7 @@ class _Relay(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also called for trials that a scheduler or the time budget ended."""
         index, result = trial.config["trial"]["index"], trial.last_result
-        if index not in self._finished and index not in self.errors and "par10" in result:
+        if index not in self._finished and index not in self.errors and result.get("games"):
             self._finish(trial, result, stopped=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,0 +1,69 @@
+"""Fixtures shared by the tests: a clean environment, and the program as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
+
+
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """An environment without settings of ours, with a home folder of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": str(home / "none.env")} | variables
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python main.py` with options and environment variables; whatever still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "main.py"), "--results-dir", str(tmp_path / "results"), *options],
+            cwd=tmp_path,
+            env=clean_environment(tmp_path, **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def finish(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str, str]]:
+    """Run the program to its end: exit code, output, errors."""
+
+    def run(*options: str, **variables: str) -> tuple[int, str, str]:
+        process = program(*options, **variables)
+        output, errors = process.communicate(timeout=200)
+        return process.returncode, output, errors
+
+    return run
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """summary.json of the only search under the results folder."""
+
+    def read() -> dict[str, Any]:
+        (path,) = (tmp_path / "results").glob("*/summary.json")
+        return json.loads(path.read_text())
+
+    return read

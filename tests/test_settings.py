@@ -1,0 +1,154 @@
+"""Settings: precedence, and bad input as one line that names the option and the remedy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tictactoe import settings
+from tictactoe.settings import Settings, SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in list(os.environ):
+        if name.startswith(("TICTACTOE_", "WANDB_", "RAY_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_env(folder: Path, text: str) -> None:
+    (folder / ".env").write_text(text)
+
+
+def test_command_line_over_environment_over_env_file_over_defaults(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(clean, "TICTACTOE_SEEDS=3\nTICTACTOE_GAMES=300\nTICTACTOE_SEED=3\nUNKNOWN=x\nTICTACTOE_UNKNOWN=x\n")
+    monkeypatch.setenv("TICTACTOE_GAMES", "200")
+    monkeypatch.setenv("TICTACTOE_SEED", "2")
+    chosen = load(["--seed", "1"])
+    assert (chosen.seed, chosen.games, chosen.seeds, chosen.num_samples) == (1, 200, 3, 64)
+
+
+def test_other_lines_of_the_env_file_go_to_the_environment_where_not_set(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(clean, "WANDB_PROJECT=mine\nWANDB_ENTITY=file\nRAY_SOMETHING=1\n")
+    monkeypatch.setenv("WANDB_ENTITY", "environment")
+    monkeypatch.setenv("WANDB_PROJECT", "")
+    monkeypatch.delenv("WANDB_PROJECT")
+    load([])
+    assert os.environ["WANDB_PROJECT"] == "mine"
+    assert os.environ["WANDB_ENTITY"] == "environment"
+    assert os.environ["RAY_SOMETHING"] == "1"
+    for name in ("WANDB_PROJECT", "RAY_SOMETHING"):
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("key", ["", "your-key-here"])
+def test_a_placeholder_key_is_no_key(clean: Path, key: str) -> None:
+    write_env(clean, f"WANDB_API_KEY={key}\n")
+    assert load([]).wandb_api_key is None
+    assert "WANDB_API_KEY" not in os.environ
+
+
+def test_keys_are_secret(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(clean, "WANDB_API_KEY=abcdef123456\n")
+    chosen = load([])
+    assert chosen.wandb_api_key is not None
+    assert chosen.wandb_api_key.get_secret_value() == "abcdef123456"
+    assert "abcdef123456" not in repr(chosen) + chosen.model_dump_json()
+    monkeypatch.delenv("WANDB_API_KEY")
+
+
+def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load([]).seed == 0
+    (clean / ".env").mkdir()
+    assert load([]).seed == 0
+    monkeypatch.setenv("TICTACTOE_ENV_FILE", str(clean / "elsewhere"))
+    (clean / "elsewhere").write_text("TICTACTOE_SEED=5\n")
+    assert load([]).seed == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--board", "3x3"], ["--board", "3x3x3"]),
+        (["--board", "5x5x4"], ["--board", "16"]),
+        (["--board", "3x3x4"], ["--board", "k <= 3"]),
+        (["--seeds", "0"], ["--seeds", "1"]),
+        (["--num-samples", "-1"], ["--num-samples", "1"]),
+        (["--games", "99"], ["--games", "100"]),
+        (["--board", "4x4x4"], ["--games", "405992"]),
+        (["--games", "many"], ["--games", "integer"]),
+        (["--seed", "-1"], ["--seed", "0"]),
+        (["--search", "grid"], ["--search", "random", "optuna"]),
+        (["--scheduler", "pbt"], ["--scheduler", "none", "asha"]),
+        (["--time-budget", "nan"], ["--time-budget", "finite"]),
+        (["--cpus-per-trial", "0"], ["--cpus-per-trial", "greater than 0"]),
+        (["--name", "a/b"], ["--name", "slash"]),
+        (["--name", ".."], ["--name"]),
+        (["--sed", "1"], ["--sed", "--help"]),
+        (["--seed"], ["--seed", "--help"]),
+        (["extra"], ["extra", "--help"]),
+    ],
+)
+def test_bad_options_are_named_with_their_remedy(arguments: list[str], parts: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_bad_values_name_where_they_come_from(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(clean, "TICTACTOE_SEEDS=x\n")
+    with pytest.raises(SettingsError, match=r"TICTACTOE_SEEDS in \.env"):
+        load([])
+    monkeypatch.setenv("TICTACTOE_SEEDS", "y")
+    with pytest.raises(SettingsError, match="TICTACTOE_SEEDS 'y'"):
+        load([])
+
+
+@pytest.mark.parametrize("content", [b"not an assignment\n", b"A=1\n'unclosed=1\n", b"\xff\xfe\n", b"KEY\n", b"A=\x00\n"])
+def test_a_malformed_env_file_is_named(clean: Path, content: bytes) -> None:
+    (clean / ".env").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"\.env.*mend or remove it"):
+        load([])
+
+
+def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
+    text = settings.parser().format_help()
+    example = (ROOT / ".env.example").read_text()
+    assert next(line for line in example.splitlines() if not line.startswith("#")).startswith("WANDB_API_KEY=")
+    for name, field in Settings.model_fields.items():
+        if name in ("wandb_api_key", "ray_auth_token"):
+            assert name.upper() + "=" in example
+            continue
+        assert "--" + name.replace("_", "-") in text
+        default = "" if field.default is None else str(field.default).lower().removesuffix(".0")
+        assert f"#TICTACTOE_{name.upper()}={default}\n" in example
+
+
+@given(st.sampled_from([n for n in Settings.model_fields if n not in ("fresh", "hold", "verbose", "check")]), st.text())
+def test_any_text_is_accepted_or_refused_in_one_line(name: str, value: str) -> None:
+    try:
+        chosen = load([f"--{name.replace('_', '-')}={value}"])
+    except SettingsError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert isinstance(chosen, Settings)
+
+
+@given(st.binary(max_size=60))
+def test_any_env_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.env"
+    path.write_bytes(content)
+    try:
+        assert isinstance(settings.read_env_file(path), dict)
+    except SettingsError as error:
+        assert len(str(error).splitlines()) == 1
