@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
+hypothesis.settings.load_profile("default")
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")

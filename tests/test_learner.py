@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import Reference
 
@@ -63,7 +63,6 @@ def test_same_bits_as_textbook_python(board: Board, options: dict) -> None:
 
 
 @given(hyperparameters, st.sampled_from(BOARDS), st.integers(0, 2**63), st.lists(st.integers(0, 60), max_size=6))
-@settings(deadline=None)
 def test_chunks_and_restored_states_give_the_same_table(h: Hyperparameters, board: Board, seed: int, chunks: list[int]) -> None:
     whole = QLearner(board, h, seed)
     whole.train(sum(chunks))
