@@ -109,6 +109,7 @@ def test_a_signal_while_ray_starts(program: Callable[..., subprocess.Popen[str]]
     assert not alive
 
 
+@pytest.mark.slow
 def test_another_search_under_the_same_name_is_refused(finish: Run, tmp_path: Path) -> None:
     tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200")
     assert finish(*tiny)[0] == 0
@@ -131,6 +132,7 @@ def test_failing_trials_fail_alone_and_all_failing_is_exit_1(finish: Run, summar
     assert output.count("failed: TimeoutError") == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [("--search", "optuna"), ("--scheduler", "asha"), ("--search", "optuna", "--scheduler", "asha")]
 )
@@ -142,6 +144,7 @@ def test_searchers_and_schedulers(finish: Run, summary: Callable[[], dict], opti
         assert "stopped" in output
 
 
+@pytest.mark.slow
 def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, Any]]) -> None:
     code, _, errors = finish(*SMALL, "--num-samples", "500", "--games", "100000", "--time-budget", "6")
     assert (code, errors) == (0, "")

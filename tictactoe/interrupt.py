@@ -48,7 +48,9 @@ class Interrupt:
     def leave(self, code: int | None = None) -> None:
         """End the process and Ray's without asking anybody; what is on disk is whole at any time."""
         for process in ray_processes():
-            process.kill()
+            # These two end with us anyway; seeing them go first, Ray's library would abort this process.
+            if process.name() not in ("raylet", "gcs_server"):
+                process.kill()
         os._exit(self.exit_code if code is None else code)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tictactoe.settings import Settings, SettingsError
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
-SHUTDOWN_SECONDS = 1.0
+SHUTDOWN_SECONDS = 0.5
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Launch:
         while not self._done.wait(0.1):
             if interrupt.event.is_set():
                 return None
+        interrupt.install()  # again: Ray's library has put a handler that prints a stack in front
         started = self._result
         if isinstance(started, BaseException):
             reason = (str(started).strip() or type(started).__name__).splitlines()[0]
@@ -106,14 +108,24 @@ class Launch:
 
 
 def stop() -> None:
-    """End Ray and wait for its processes, which linger after ray.shutdown(); what stays is killed."""
-    ours = ray_processes()
+    """End Ray and wait for its processes, some of which would linger for a minute: those are killed."""
+    processes = ray_processes()
     if ray.is_initialized():
         ray.shutdown()
-    _, alive = psutil.wait_procs(ours, timeout=SHUTDOWN_SECONDS)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=1)
+    for patience, kill in ((SHUTDOWN_SECONDS, True), (SHUTDOWN_SECONDS, False)):
+        end = time.monotonic() + patience
+        while (processes := [process for process in processes if _lives(process)]) and time.monotonic() < end:
+            time.sleep(0.02)
+        for process in processes if kill else ():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
@@ -133,7 +145,7 @@ def watched(lost: Callable[[], None]) -> Iterator[None]:
 
     def run() -> None:
         while not stopped.wait(1.0):
-            if any(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in raylets):
+            if not all(map(_lives, raylets)):
                 if not stopped.is_set():
                     lost()
                 return

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+import optuna
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -174,6 +175,7 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
         configurations = sample(settings.num_samples, settings.seed)
         trials = tune.grid_search([{"index": i, "hyperparameters": configurations[i].as_dict()} for i in missing])
     else:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         searcher = _IndexedOptuna(missing, metric="log_par10", mode="min", seed=settings.seed)
         trials = {"hyperparameters": SPACE}
     scheduler = None
