@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _DEFAULTS = {
@@ -22,6 +25,18 @@ def prepare() -> None:
     """Set defaults that the user has not set."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    with suppress(OSError, RuntimeError):  # preflight says so where it matters
+        Path.home().mkdir(parents=True, exist_ok=True)
+    baked = os.environ.get("TICTACTOE_NUMBA_CACHE")
+    if baked and "NUMBA_CACHE_DIR" not in os.environ and Path(baked).is_dir():
+        os.environ["NUMBA_CACHE_DIR"] = _writable_copy(Path(baked))
+
+
+def _writable_copy(baked: Path) -> str:
+    """A copy of the image's compiled code: Numba uses only a cache that it may also write to."""
+    folder = tempfile.mkdtemp(prefix="numba-")
+    shutil.copytree(baked, folder, dirs_exist_ok=True)
+    return folder
 
 
 def provide_token() -> str:

@@ -1,0 +1,54 @@
+# Two stages: what builds stays in the first, the second holds the interpreter, the packages and the program.
+ARG PYTHON_VERSION=3.12
+
+FROM python:${PYTHON_VERSION}-slim AS build
+# gcc for packages that have no wheel for this platform; tini to reap Ray's processes as PID 1.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev tini \
+ && rm -rf /var/lib/apt/lists/*
+COPY requirements.txt constraints.txt /build/
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /build/requirements.txt -c /build/constraints.txt \
+# Not used at run time: pip itself, Ray's C++ and Java interfaces, libraries' own tests and headers.
+ && /opt/venv/bin/pip uninstall -y pip \
+ && cd /opt/venv/lib/python*/site-packages \
+ && rm -rf ray/cpp ray/jars ray/include ray/rllib ray/serve/_private/benchmarks pyarrow/include pyarrow/src \
+ && find . -type d \( -name tests -o -name test \) -not -path './numpy/*' -not -path './numba/*' -not -path './llvmlite/*' -not -path './ray/*' -prune -exec rm -rf {} + \
+ && find . -name '*.pyx' -delete -o -name '*.pxd' -delete -o -name '*.a' -delete \
+ && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+FROM python:${PYTHON_VERSION}-slim
+COPY --from=build /usr/bin/tini /usr/bin/tini
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /app
+COPY main.py requirements.txt ./
+COPY tictactoe ./tictactoe
+# Any user id may run this: HOME and everything written lie in /tmp and /results, which may be mounts.
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp/home \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    RAY_AUTH_MODE=token \
+    RAY_AUTH_TOKEN_PATH=/tmp/ray-auth-token \
+    RAY_USAGE_STATS_ENABLED=0 \
+    TICTACTOE_ENV_FILE=/app/.env \
+    TICTACTOE_RESULTS_DIR=/results \
+    TICTACTOE_NUMBA_CACHE=/app/numba-cache \
+    TICTACTOE_DASHBOARD_HOST=0.0.0.0 \
+    TICTACTOE_HOLD=true
+# Byte code and compiled kernels, made once. Numba compares the sources' times, which layers keep to the second only.
+RUN find /app -exec touch -d @1700000000 {} + \
+ && python -m compileall -q /app /opt/venv/lib > /dev/null || true \
+ && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.warmup \
+ && groupadd --gid 1000 app && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp/home app \
+ && mkdir /results && chown 1000:1000 /results && chmod 1777 /results \
+ && chmod -R a+rX /app
+USER 1000:1000
+VOLUME /results
+EXPOSE 8265
+STOPSIGNAL SIGTERM
+# The one route that needs no token.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/gcs_healthz', timeout=4)"]
+ENTRYPOINT ["/usr/bin/tini", "--"]
+CMD ["python", "main.py"]

@@ -1,0 +1,167 @@
+"""The image in a real Docker engine: `make test-image`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
+LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
+LOCKED = ("--read-only", "--tmpfs", "/tmp:exec,size=1g,mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+          "--user", "12345:54321")  # fmt: skip
+SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
+LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "64", "--games", "100000")
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or ran.returncode == 0, ran.stderr
+    return ran.stdout + (ran.stderr if arguments[0] == "logs" else "")
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image built from this folder, or the one that IMAGE names."""
+    if name := os.environ.get("IMAGE"):
+        return name
+    build = subprocess.run(
+        ["docker", "build", "-t", "mnist-ray-tune:latest", *os.environ.get("DOCKER_BUILD_OPTIONS", "").split(), "."],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
+    return "mnist-ray-tune:latest"
+
+
+@pytest.fixture
+def start(image: str) -> Iterator[Callable[..., str]]:
+    """Start a container with options for `docker run`, the image's command or another; returns its name."""
+    started: list[str] = []
+
+    def run(*options: str, command: tuple[str, ...] = ()) -> str:
+        name = f"ray-tune-test-{uuid.uuid4().hex[:8]}"
+        started.append(name)
+        docker("run", "--detach", "--name", name, *LIMITS, *options, image, *command)
+        return name
+
+    yield run
+    for name in started:
+        docker("rm", "--force", "--volumes", name, check=False)
+
+
+def wait_for(container: str, pattern: str, seconds: float = 180) -> str:
+    """The container's output once `pattern` is in it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        output = docker("logs", container)
+        if re.search(pattern, output):
+            return output
+        if docker("inspect", "--format", "{{.State.Running}}", container).strip() != "true":
+            break
+        time.sleep(0.5)
+    pytest.fail(f"{pattern!r} did not come: {docker('logs', container)[-3000:]}")
+
+
+def address(container: str) -> str:
+    return "http://" + docker("port", container, "8265/tcp").splitlines()[0].replace("0.0.0.0", "127.0.0.1")
+
+
+def status(url: str, token: str | None = None) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def state(container: str) -> dict[str, Any]:
+    return json.loads(docker("inspect", "--format", "{{json .State}}", container))
+
+
+def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[..., str]) -> None:
+    container = start("-p", "127.0.0.1::8265", "-e", "RAY_AUTH_TOKEN=" + "5e" * 32)
+    output = wait_for(container, "the dashboard stays")
+    assert "exploitability 0 (exact)" in output
+    assert re.search(r"digest sha256:[0-9a-f]{64}", output)
+    assert "Warning" not in output and "WARNING" not in output
+    assert "5e" * 32 not in output
+    url = address(container)
+    assert status(f"{url}/api/gcs_healthz") == 200
+    for route in ("/api/version", "/api/v0/actors", "/nodes?view=summary", "/api/jobs/"):
+        assert status(url + route) == 401
+        assert status(url + route, "5e" * 32) == 200
+        assert status(url + route, "5f" * 32) in (401, 403)
+    end = time.monotonic() + 60
+    while state(container)["Health"]["Status"] != "healthy":
+        assert time.monotonic() < end, state(container)["Health"]
+        time.sleep(1)
+    assert not state(container)["OOMKilled"]
+    assert docker("exec", container, "ray", "get-auth-token").strip() == "5e" * 32
+    began = time.monotonic()
+    docker("stop", container)
+    assert time.monotonic() - began < 10
+    assert state(container)["ExitCode"] == 0
+    docker("start", container)
+    again = wait_for(container, r"(?s)the dashboard stays.*the dashboard stays")
+    assert again.count("finished [64/64]") == 1
+
+
+def test_read_only_root_and_any_user_with_kernels_from_the_cache(start: Callable[..., str]) -> None:
+    code = (
+        "from tictactoe import environment; environment.prepare()\n"
+        "from tictactoe import warmup, learner, evaluation, policy; warmup.main()\n"
+        "e = evaluation\n"
+        "for kernel in (learner._train, e._greedy, e._guaranteed, e._expected, policy._greedy_cells):\n"
+        "    assert kernel.stats.cache_hits and not kernel.stats.cache_misses, (kernel, kernel.stats)\n"
+        "print('all from the cache')"
+    )
+    docker("wait", (container := start(*LOCKED, command=("python", "-c", code))))
+    assert "all from the cache" in docker("logs", container)
+    container = start(*LOCKED, command=(*SMALL, "--no-hold"))
+    assert docker("wait", container).strip() == "0", docker("logs", container)
+    assert "digest sha256:" in docker("logs", container)
+
+
+def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -> None:
+    container = start(command=LONG)
+    output = wait_for(container, r"\[3/40\]")
+    running = {line[:11] for line in output.splitlines() if "games/s" in line}
+    assert len(running) >= 2, output  # lines of concurrent trials
+    began = time.monotonic()
+    docker("stop", container)
+    assert time.monotonic() - began < 10
+    assert state(container)["ExitCode"] == 75
+    docker("start", container)
+    resumed = wait_for(container, r"of 40 trials are finished already")
+    assert int(re.search(r"(\d+) of 40 trials", resumed)[1]) >= 3  # type: ignore[index]
+    wait_for(container, r"\[8/40\]")
+
+
+def test_bad_input_is_exit_2(start: Callable[..., str]) -> None:
+    assert docker("wait", start(command=("python", "main.py", "--board", "7x7x7"))).strip() == "2"
+
+
+def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
+    history = docker("history", "--no-trunc", image)
+    assert not re.search(r"(?i)(api_key|auth_token)=\S", history)
+    files = docker("run", "--rm", "--entrypoint", "find", image, "/app", "/results", "/tmp", "-not", "-path", "*/numba-cache/*")
+    for unwanted in (".env", ".git", "/tests", "wandb", "Dockerfile"):
+        assert unwanted not in files
+    assert "/app/main.py" in files
+    config = json.loads(docker("image", "inspect", image))[0]["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
+    assert list(config["ExposedPorts"]) == ["8265/tcp"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", "command -v gcc || true") == ""
