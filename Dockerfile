@@ -36,7 +36,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TICTACTOE_NUMBA_CACHE=/app/numba-cache \
     TICTACTOE_DASHBOARD_HOST=0.0.0.0 \
     TICTACTOE_HOLD=true
-# Byte code and compiled kernels, made once. Numba compares the sources' times, which layers keep to the second only.
+# Byte code (a few packages ship templates that are no Python: hence true) and compiled kernels, made once. Numba compares the sources' times, which layers keep to the second only.
 RUN find /app -exec touch -d @1700000000 {} + \
  && python -m compileall -q /app /opt/venv/lib > /dev/null || true \
  && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.warmup \

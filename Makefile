@@ -14,6 +14,9 @@ test: .venv/dev.stamp
 test-slow: .venv/dev.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-image: .venv/dev.stamp
+	$(BIN)/python -m pytest -m image $(ARGS)
+
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.kernel
 	$(BIN)/python -m benchmarks.overhead
