@@ -21,7 +21,7 @@ LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
 LOCKED = ("--read-only", "--tmpfs", "/tmp:exec,size=1g,mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
           "--user", "12345:54321")  # fmt: skip
 SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
-LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "64", "--games", "100000")
+LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -145,7 +145,7 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
     docker("start", container)
     resumed = wait_for(container, r"of 40 trials are finished already")
     assert int(re.search(r"(\d+) of 40 trials", resumed)[1]) >= 3  # type: ignore[index]
-    wait_for(container, r"\[8/40\]")
+    wait_for(container, r"\[6/40\]")
 
 
 def test_bad_input_is_exit_2(start: Callable[..., str]) -> None:
