@@ -105,7 +105,7 @@ def write(folder: Path, settings: Settings, outcome: Outcome) -> dict[str, Any]:
     """Write trials.csv, policy.json and, last, summary.json; return the summary."""
     write_atomically(folder / "trials.csv", _csv(outcome.records))
     best = winner(outcome.records)
-    learner = best_learner(settings, best)
+    learner = best_learner(settings.board, settings.games, settings.seed, best)
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
     result = evaluate(learner, settled=settles_ties(learner.board))
@@ -142,16 +142,20 @@ def winner(records: list[dict[str, Any]]) -> dict[str, Any]:
     return min(whole, key=lambda record: (record["par10"], record["index"]))
 
 
-def best_learner(settings: Settings, record: dict[str, Any]) -> QLearner:
+def best_learner(board: str, games: int, seed: int, record: dict[str, Any]) -> QLearner:
     """The record's replicate with the fewest games to optimal (the first of equals), trained again."""
-    games = [math.inf if value is None else value for value in record["games_to_optimal"]]
-    learner = QLearner(
-        Board.parse(settings.board),
-        Hyperparameters(**record["config"]),
-        replicate_seed(settings.seed, games.index(min(games))),
-    )
-    learner.train(settings.games)
+    to_optimal = [math.inf if value is None else value for value in record["games_to_optimal"]]
+    replicate = to_optimal.index(min(to_optimal))
+    learner = QLearner(Board.parse(board), Hyperparameters(**record["config"]), replicate_seed(seed, replicate))
+    learner.train(games)
     return learner
+
+
+def winner_learner(folder: Path) -> QLearner:
+    """The learner behind a finished search's policy.json, trained again: the same bits."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    record = next(r for r in Journal(folder / "journal.jsonl").read() if r["index"] == summary["best"]["index"])
+    return best_learner(summary["board"], summary["settings"]["games"], summary["seed"], record)
 
 
 def digest(settings: Settings, records: list[dict[str, Any]], config: dict[str, Any], policy: Policy) -> str:

@@ -238,7 +238,6 @@ class _Relay(tune.Callback):
         self.errors: dict[int, str] = {}
         self.start = time.monotonic()
         self._started: dict[int, float] = {}
-        self._history: dict[int, list[list[float]]] = {}
         self._finished: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,7 +247,6 @@ class _Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         index = trial.config["trial"]["index"]
         self._started[index] = time.monotonic() - self.start
-        self._history[index] = []
         for observer in self.observers:
             observer.trial_started(index, trial.config["trial"]["hyperparameters"])
 
@@ -257,9 +255,6 @@ class _Relay(tune.Callback):
         if result.get("error"):
             self._failed(index, result["error"])
             return
-        if result["games"]:
-            state = [result[name] for name in ("games", "exploitability", "loss_vs_random", "solved")]
-            self._history.setdefault(index, []).append(state)
         for observer in self.observers:
             observer.trial_reported(index, result)
         if result["final"]:
@@ -295,7 +290,7 @@ class _Relay(tune.Callback):
             "ended_s": time.monotonic() - self.start,
             "worker": result.get("pid"),
             "stopped": stopped,
-            "history": self._history.get(index, []),
+            "history": result["history"],
         }
         self.journal.append(record)
         self._finished.add(index)

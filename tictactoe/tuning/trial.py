@@ -79,6 +79,9 @@ class Replicates:
     learners: list[QLearner] = field(init=False)
     checks: list[Check] = field(init=False)
     games_to_optimal: list[int | None] = field(init=False)
+    history: list[dict[str, Any]] = field(init=False)
+    """For each grid point that every replicate has passed: `games`, how many replicates played optimally there
+    (`optimal`), and the 10 %, 50 % and 90 % quantiles over replicates of `exploitability` and `loss_vs_random`."""
     done_points: int = 0
     """Grid points that every replicate has passed."""
     learner_cpu_s: float = 0.0
@@ -89,6 +92,7 @@ class Replicates:
         self.learners = [QLearner(board, self.hyperparameters, replicate_seed(self.job.seed, r)) for r in range(self.job.seeds)]
         self.checks = [Check(math.nan, math.nan)] * self.job.seeds
         self.games_to_optimal = [None] * self.job.seeds
+        self.history = []
 
     @property
     def games(self) -> int:
@@ -130,9 +134,16 @@ class Replicates:
                     break
             if all(learner.games == point for learner in self.learners):
                 self.done_points += 1
+                self.history.append(self._overview(point))
             if time.monotonic() > deadline:
                 break
         self.learner_cpu_s += time.process_time() - start
+
+    def _overview(self, games: int) -> dict[str, Any]:
+        values = np.array([(c.exploitability, c.loss_vs_random) for c in self.checks])
+        exploitability, loss = np.quantile(values, (0.1, 0.5, 0.9), axis=0).T.round(6).tolist()
+        optimal = sum(check.optimal for check in self.checks)
+        return {"games": games, "optimal": optimal, "exploitability": exploitability, "loss_vs_random": loss}
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, all that `advance` calls."""
@@ -156,6 +167,7 @@ class Replicates:
             "games_to_optimal": list(self.games_to_optimal),
             "learner_cpu_s": self.learner_cpu_s,
             "games_per_s": self.played / max(self.learner_cpu_s, 1e-9),
+            "history": list(self.history),
         }
 
     def save(self, path: Path) -> None:
@@ -166,6 +178,7 @@ class Replicates:
             "games": [learner.games for learner in self.learners],
             "checks": [[c.exploitability, c.loss_vs_random] for c in self.checks],
             "games_to_optimal": self.games_to_optimal,
+            "history": self.history,
             "done_points": self.done_points,
             "learner_cpu_s": self.learner_cpu_s,
         }
@@ -198,6 +211,7 @@ class Replicates:
             return False
         self.checks = [Check(*values) for values in facts["checks"]]
         self.games_to_optimal = facts["games_to_optimal"]
+        self.history = facts["history"]
         self.done_points = facts["done_points"]
         self.learner_cpu_s = facts["learner_cpu_s"]
         return True
