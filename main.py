@@ -58,25 +58,28 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
     from tictactoe.tuning import cluster, results
     from tictactoe.tuning.search import search_name
 
-    with results.Folder(chosen.results_dir / search_name(chosen), chosen) as folder, cluster.stopped_at_end():
+    with results.Folder(chosen.results_dir / search_name(chosen), chosen) as folder:
+        for note in folder.notes:
+            console.print(f"note: {note}")
         if folder.finished and not chosen.hold:
             leaderboard.show(console, folder.path)
             return FINISHED
-        with folder.unfinished_until_written(interrupt):
-            running = cluster.Launch(chosen, found.num_cpus, found.port).wait(interrupt)
-            if running is not None:
-                notes = [*found.notes, probe.result()[1]]
-                leaderboard.show_start(console, folder.path.name, running.address, found.token_source, notes)
-                if not folder.finished:
-                    run(chosen, folder, probe, interrupt, console, began)
-        if interrupt.event.is_set():
-            console.print("interrupted; finished trials are kept: run the same command again to go on")
-            return INTERRUPTED
-        leaderboard.show(console, folder.path)
-        if chosen.hold and running is not None:
+        with cluster.stopped_at_end(folder.path):
+            with folder.unfinished_until_written(interrupt):
+                running = cluster.Launch(chosen, found.num_cpus, found.port).wait(interrupt)
+                if running is not None:
+                    notes = [*found.notes, probe.result()[1]]
+                    leaderboard.show_start(console, folder.path.name, running.address, found.token_source, notes)
+                    if not folder.finished:
+                        run(chosen, folder, probe, interrupt, console, began)
+            if not folder.finished:
+                console.print("interrupted; finished trials are kept: run the same command again to go on")
+                return INTERRUPTED
             interrupt.exit_code = FINISHED
-            console.print(f"the dashboard stays at {running.address} until Ctrl-C or SIGTERM")
-            interrupt.event.wait()
+            leaderboard.show(console, folder.path)
+            if chosen.hold and running is not None:
+                console.print(f"the dashboard stays at {running.address} until Ctrl-C or SIGTERM")
+                interrupt.event.wait()
     return FINISHED
 
 

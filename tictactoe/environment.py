@@ -33,10 +33,14 @@ def prepare() -> None:
 
 
 def _writable_copy(baked: Path) -> str:
-    """A copy of the image's compiled code: Numba uses only a cache that it may also write to."""
-    folder = tempfile.mkdtemp(prefix="numba-")
-    shutil.copytree(baked, folder, dirs_exist_ok=True)
-    return folder
+    """A copy of the image's compiled code, made once: Numba uses only a cache that it may also write to."""
+    folder = Path(tempfile.gettempdir(), f"numba-{os.getuid()}")
+    if not folder.exists():
+        partial = tempfile.mkdtemp(prefix="numba-")
+        shutil.copytree(baked, partial, dirs_exist_ok=True)
+        with suppress(OSError):  # another process was quicker
+            Path(partial).rename(folder)
+    return str(folder)
 
 
 def provide_token() -> str:

@@ -91,6 +91,9 @@ class Reporter:
         self.failed += 1
         self.console.print(f"trial_{index:05d}  failed: {error}")
 
+    def trial_noted(self, index: int, text: str) -> None:
+        self.console.print(f"trial_{index:05d}  {text}")
+
     def left(self) -> str:
         """Estimate of the time left, from the rate so far."""
         ended = self.done + self.failed

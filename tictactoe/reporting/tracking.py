@@ -129,6 +129,9 @@ class Tracker:
     def trial_failed(self, index: int, error: str) -> None:
         self._put("fail", index, error)
 
+    def trial_noted(self, index: int, text: str) -> None:
+        """Not for W&B."""
+
     def search_finished(self, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
         """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
         self._put("summary", -1, (summary, records, files))

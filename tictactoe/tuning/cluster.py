@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ from typing import Any
 import psutil
 import ray
 
-from tictactoe.interrupt import Interrupt, ray_processes
+from tictactoe import processes, reaper
+from tictactoe.interrupt import Interrupt
 from tictactoe.settings import Settings, SettingsError
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 SHUTDOWN_SECONDS = 0.5
+"""What Ray's processes get to end by themselves; some would linger for a minute."""
+VITAL = ("raylet", "gcs_server")
+"""The processes without which Ray is lost."""
 
 
 @dataclass
@@ -76,7 +79,8 @@ class Launch:
         while not self._done.wait(0.1):
             if interrupt.event.is_set():
                 return None
-        interrupt.install()  # again: Ray's library has put a handler that prints a stack in front
+            interrupt.reinstall()  # Ray's library puts a handler that prints a stack in front
+        interrupt.reinstall()
         started = self._result
         if isinstance(started, BaseException):
             reason = (str(started).strip() or type(started).__name__).splitlines()[0]
@@ -108,29 +112,18 @@ class Launch:
 
 
 def stop() -> None:
-    """End Ray and wait for its processes, some of which would linger for a minute: those are killed."""
-    processes = ray_processes()
+    """End Ray, wait until its processes are gone, and remove its session's folder."""
+    ours = processes.ray_processes()
     if ray.is_initialized():
         ray.shutdown()
-    for patience, kill in ((SHUTDOWN_SECONDS, True), (SHUTDOWN_SECONDS, False)):
-        end = time.monotonic() + patience
-        while (processes := [process for process in processes if _lives(process)]) and time.monotonic() < end:
-            time.sleep(0.02)
-        for process in processes if kill else ():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    processes.end(ours, SHUTDOWN_SECONDS)
+    processes.remove_sessions(os.getpid())
 
 
 @contextmanager
-def stopped_at_end() -> Iterator[None]:
-    """`stop` in the end, whatever happens."""
+def stopped_at_end(folder: Path) -> Iterator[None]:
+    """`stop` in the end, whatever happens: where this process cannot do it any more, its reaper does."""
+    reaper.start(folder)
     try:
         yield
     finally:
@@ -139,13 +132,13 @@ def stopped_at_end() -> Iterator[None]:
 
 @contextmanager
 def watched(lost: Callable[[], None]) -> Iterator[None]:
-    """Call `lost` when the local raylet dies meanwhile, which `Tuner.fit` would not notice for minutes."""
+    """Call `lost` when the local Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
     stopped = threading.Event()
-    raylets = [process for process in ray_processes() if process.name() == "raylet"]
+    vital = [process for process in processes.ray_processes() if process.name() in VITAL]
 
     def run() -> None:
         while not stopped.wait(1.0):
-            if not all(map(_lives, raylets)):
+            if not all(map(processes.lives, vital)):
                 if not stopped.is_set():
                     lost()
                 return

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,7 +25,8 @@ from tictactoe.interrupt import Interrupt
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
 from tictactoe.settings import Settings, SettingsError
-from tictactoe.tuning.search import Journal, Outcome, fingerprint
+from tictactoe.tuning.journal import Journal
+from tictactoe.tuning.search import Outcome, fingerprint
 from tictactoe.tuning.trial import replicate_seed
 
 DIGEST_VERSION = 1
@@ -48,23 +49,53 @@ class Folder:
             self._lock.close()
             path.mkdir()
             self._lock = _lock(path)
-        identity = path / "search.json"
-        wanted = fingerprint(settings)
-        known = _read_json(identity)
-        if known is None or "fingerprint" not in known:
-            if (path / "journal.jsonl").exists():
-                raise SettingsError(
-                    f"{identity}: missing or damaged; start over with --fresh, which keeps the old results aside"
-                )
-            known = {"fingerprint": wanted, "created": datetime.now(UTC).strftime("%Y%m%d%H%M%S")}
-            write_atomically(identity, json.dumps(known, indent=1))
-        if known["fingerprint"] != json.loads(json.dumps(wanted)):
+        self.notes: list[str] = []
+        """What was found damaged and will be mended, in words."""
+        known = self._identity()
+        wanted = json.loads(json.dumps(fingerprint(settings)))
+        if known["fingerprint"] != wanted:
             differing = sorted(k for k in {*known["fingerprint"], *wanted} if known["fingerprint"].get(k) != wanted.get(k))
             raise SettingsError(
                 f"{path} holds a search with another {', '.join(differing)}; choose another --name, or --fresh to move it aside"
             )
         self.created: str = known["created"]
         """When the search was begun, in digits; with the name it tells it from all others."""
+        self.notes += self._mended_journal() or self._damage()
+
+    def _identity(self) -> dict[str, Any]:
+        """What search.json says; written where it is not there, or where the folder's name says the same."""
+        path = self.path / "search.json"
+        known = _read_json(path)
+        if known is not None and {"fingerprint", "created"} <= known.keys():
+            return known
+        if path.exists() or (self.path / "journal.jsonl").exists():
+            if self._settings.name is not None:
+                raise SettingsError(f"{path}: missing or damaged; start over with --fresh, which keeps the old results aside")
+            self.notes.append("search.json is missing or damaged: written again")
+        known = {"fingerprint": fingerprint(self._settings), "created": datetime.now(UTC).strftime("%Y%m%d%H%M%S")}
+        write_atomically(path, json.dumps(known, indent=1))
+        return json.loads(json.dumps(known))
+
+    def _mended_journal(self) -> list[str]:
+        """Take damaged lines out of the journal, and name them."""
+        journal = Journal(self.path / "journal.jsonl")
+        whole = journal.read()
+        if journal.damaged:
+            write_atomically(journal.path, "".join(map(Journal.line, whole)))
+        return [f"journal.jsonl, line {number}, was damaged: its trial is run again" for number in journal.damaged]
+
+    def _damage(self) -> list[str]:
+        """What is damaged in the files of a finished search, and what will be done about it."""
+        summary = self.summary()
+        if summary is None:
+            return ["summary.json is damaged: written again"] if (self.path / "summary.json").exists() else []
+        if summary.get("status") != "finished":
+            return []
+        wanted = summary.get("num_trials", 0) - summary.get("num_errors", 0)
+        missing = wanted - len(Journal(self.path / "journal.jsonl").read())
+        found = [f"journal.jsonl lacks {missing} trials: they are run again"] if missing else []
+        damaged = [name for name, known in summary.get("files", {}).items() if _sha256(self.path / name) != known]
+        return found + [f"{name} is missing or damaged: written again" for name in damaged]
 
     def __enter__(self) -> Folder:
         return self
@@ -74,8 +105,8 @@ class Folder:
 
     @property
     def finished(self) -> bool:
-        """Whether this search has been carried through."""
-        return (self.summary() or {}).get("status") == "finished"
+        """Whether this search has been carried through, and its files are as they were written."""
+        return (self.summary() or {}).get("status") == "finished" and not self._damage()
 
     @contextmanager
     def unfinished_until_written(self, interrupt: Interrupt) -> Iterator[None]:
@@ -87,12 +118,14 @@ class Folder:
         try:
             yield
         except Exception:
-            write_unfinished(self.path, self._settings, "interrupted" if interrupt.event.is_set() else "failed")
+            with suppress(OSError):  # a full disk may be the reason; then it stays "interrupted"
+                write_unfinished(self.path, self._settings, "interrupted" if interrupt.event.is_set() else "failed")
             raise
 
     def fail(self, reason: str, interrupt: Interrupt) -> None:
         """Say that the search has failed, and end the process whatever its main thread does."""
-        write_unfinished(self.path, self._settings, "failed")
+        with suppress(OSError):
+            write_unfinished(self.path, self._settings, "failed")
         print(f"error: {reason}; finished trials are kept, run the same command again to go on", file=sys.stderr, flush=True)
         interrupt.leave(1)
 
@@ -125,6 +158,7 @@ def write(folder: Path, settings: Settings, outcome: Outcome) -> dict[str, Any]:
         },
         "digest": digest(settings, outcome.records, best["config"], policy),
         "digest_version": DIGEST_VERSION,
+        "files": {name: _sha256(folder / name) for name in ("trials.csv", "policy.json")},
     }
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
     return summary
@@ -220,6 +254,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _lock(path: Path) -> IO[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import math
 import os
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -22,12 +25,16 @@ from tictactoe.tuning.space import hyperparameters
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 5.0
 """A trial saves its learners about this often; shorter ones are cheaper to repeat than to save."""
+CHECKPOINT_SHARE = 0.01
+"""Of a trial's time at most so much goes into saving: large tables are saved less often."""
 CHUNK = 50_000
 """Games between two looks at the clock; no result depends on it."""
-RUNGS = 3
-"""ASHA's reduction factor, and so the distance between the reports that it judges: budget/9, budget/3, budget."""
+HUNG_SECONDS = 5.0
+"""A trial that does not even notice that its time is up is ended this much later, with its process."""
+REDUCTION = 3
+"""ASHA lets the best third of the trials pass each rung."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,16 @@ def median(games_to_optimal: list[int | None]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def rungs(games: int) -> list[int]:
+    """The numbers of games after which ASHA judges a trial: about budget/9 and budget/3.
+
+    Loss against random after 9 % of the budget ranks configurations nearly as at its end (rank correlation .8),
+    earlier not; exploitability does so only late.
+    """
+    first = -(-games // REDUCTION**2)
+    return [first, first * REDUCTION]
+
+
 @dataclass
 class Replicates:
     """R learners of one configuration, trained and checked side by side: no Ray in here.
@@ -81,7 +98,8 @@ class Replicates:
     games_to_optimal: list[int | None] = field(init=False)
     history: list[dict[str, Any]] = field(init=False)
     """For each grid point that every replicate has passed: `games`, how many replicates played optimally there
-    (`optimal`), and the 10 %, 50 % and 90 % quantiles over replicates of `exploitability` and `loss_vs_random`."""
+    (`optimal`), the 10 %, 50 % and 90 % quantiles over replicates of `exploitability` and `loss_vs_random`, and the
+    mean of the latter (`mean_loss`)."""
     done_points: int = 0
     """Grid points that every replicate has passed."""
     learner_cpu_s: float = 0.0
@@ -143,7 +161,10 @@ class Replicates:
         values = np.array([(c.exploitability, c.loss_vs_random) for c in self.checks])
         exploitability, loss = np.quantile(values, (0.1, 0.5, 0.9), axis=0).T.round(6).tolist()
         optimal = sum(check.optimal for check in self.checks)
-        return {"games": games, "optimal": optimal, "exploitability": exploitability, "loss_vs_random": loss}
+        mean = fmean(check.loss_vs_random for check in self.checks)
+        return {
+            "games": games, "optimal": optimal, "exploitability": exploitability, "loss_vs_random": loss, "mean_loss": mean,
+        }  # fmt: skip
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, all that `advance` calls."""
@@ -174,7 +195,7 @@ class Replicates:
         """Write everything that `advance` changes, whole or not at all."""
         facts = {
             "hyperparameters": self.hyperparameters.as_dict(),
-            "job": [self.job.board, self.job.seeds, self.job.games, self.job.seed],
+            "job": self._identity(),
             "games": [learner.games for learner in self.learners],
             "checks": [[c.exploitability, c.loss_vs_random] for c in self.checks],
             "games_to_optimal": self.games_to_optimal,
@@ -194,27 +215,28 @@ class Replicates:
             os.fsync(file.fileno())
         partial.replace(path)
 
-    def restore(self, path: Path) -> bool:
-        """Go on from a saved state; False, and nothing changed, where none fits (missing, damaged or another's)."""
+    def restore(self, path: Path) -> str | None:
+        """Go on from a saved state. Where it is damaged or another trial's, nothing changes and the return says so."""
         try:
             with np.load(path) as saved:
                 facts = json.loads(str(saved["facts"]))
-                if facts["hyperparameters"] != self.hyperparameters.as_dict():
-                    return False
-                if facts["job"] != [self.job.board, self.job.seeds, self.job.games, self.job.seed]:
-                    return False
+                if facts["hyperparameters"] != self.hyperparameters.as_dict() or facts["job"] != self._identity():
+                    return "belongs to another trial"
                 for r, learner in enumerate(self.learners):
                     state = {"table": saved["tables"][r], "generator": saved["generators"][r], "games": facts["games"][r]}
                     learner.restore(state)
-        except Exception:  # a damaged file can raise nearly anything; then the trial starts over
+        except Exception as error:  # a damaged file can raise nearly anything; then the trial starts over
             self.__post_init__()
-            return False
+            return f"is damaged ({type(error).__name__})"
         self.checks = [Check(*values) for values in facts["checks"]]
         self.games_to_optimal = facts["games_to_optimal"]
         self.history = facts["history"]
         self.done_points = facts["done_points"]
         self.learner_cpu_s = facts["learner_cpu_s"]
-        return True
+        return None
+
+    def _identity(self) -> list[Any]:
+        return [self.job.board, self.job.seeds, self.job.games, self.job.seed]
 
 
 class QLearningTrial(tune.Trainable):
@@ -223,14 +245,23 @@ class QLearningTrial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.index = config["trial"]["index"]
         self.job = Job(**config["job"])
-        self.deadline = time.monotonic() + (self.job.timeout or math.inf)
-        self.saved = time.monotonic()
+        self.began = time.monotonic()
+        self.save_at = self.began + CHECKPOINT_SECONDS
         self.error: str | None = None
+        self.note: str | None = None
         self.replicates: Replicates | None = None
         try:
+            if self.hung.exists() and self.hung.stat().st_size:  # the watchdog has ended an earlier process on it
+                raise self._late()
             self.replicates = Replicates(self.job, hyperparameters(config["trial"]["hyperparameters"]))
-            if self.partial.exists() and self.replicates.restore(self.partial):
-                print(f"trial_{self.index:05d} goes on after {self.replicates.played:,} games", flush=True)
+            if self.partial.exists():
+                problem = self.replicates.restore(self.partial)
+                self.note = (
+                    f"{self.partial.name} {problem}: the trial starts over"
+                    if problem
+                    else f"goes on after {self.replicates.played:,} games"
+                )
+                print(f"trial_{self.index:05d} {self.note}", flush=True)
         except Exception as error:
             self._fail(error)
 
@@ -242,7 +273,15 @@ class QLearningTrial(tune.Trainable):
     @property
     def partial(self) -> Path:
         """File for the state of this trial while it is unfinished."""
-        return Path(self.job.partial_dir or os.devnull) / f"trial_{self.index:05d}.npz"
+        return self._file("npz")
+
+    @property
+    def hung(self) -> Path:
+        """File that has content once the watchdog has ended a process on this trial."""
+        return self._file("hung")
+
+    def _file(self, kind: str) -> Path:
+        return Path(self.job.partial_dir or os.devnull) / f"trial_{self.index:05d}.{kind}"
 
     def step(self) -> dict[str, Any]:
         """Train until the next rung is reached or it is time to be heard of.
@@ -251,34 +290,59 @@ class QLearningTrial(tune.Trainable):
         """
         if self.error is None:
             try:
-                return self._train()
+                with self._watchdog():
+                    return self._train()
             except Exception as error:
                 self._fail(error)
         return {"index": self.index, "error": self.error, "games": 0, "par10": math.nan, "log_par10": math.nan,
-                "loss_vs_random": math.nan, "final": True, "done": True}  # fmt: skip
+                "loss_vs_random": math.nan, "history": [], "final": True, "done": True}  # fmt: skip
 
     def _train(self) -> dict[str, Any]:
         replicates = self.replicates
         assert replicates is not None
-        rungs = [math.ceil(self.job.games / RUNGS**n) for n in (2, 1, 0)]
-        replicates.advance(time.monotonic() + REPORT_SECONDS, next((r for r in rungs if r > replicates.games), self.job.games))
-        if time.monotonic() > self.deadline:
-            raise TimeoutError(f"took longer than --trial-timeout {self.job.timeout:g} s")
+        target = next((rung for rung in rungs(self.job.games) if rung > replicates.games), self.job.games)
+        replicates.advance(time.monotonic() + REPORT_SECONDS, target)
+        if self.job.timeout and time.monotonic() > self.began + self.job.timeout:
+            raise self._late()
         if replicates.finished:
             self.partial.unlink(missing_ok=True) if self.job.partial_dir else None
-        elif self.job.partial_dir and time.monotonic() > self.saved + CHECKPOINT_SECONDS:
+        elif self.job.partial_dir and time.monotonic() > self.save_at:
             self._save()
         metrics = replicates.metrics() | {"index": self.index, "final": replicates.finished, "done": replicates.finished}
         print(f"trial_{self.index:05d} {summary_line(metrics)}", flush=True)
+        metrics["note"], self.note = self.note, None
         return metrics
+
+    @contextmanager
+    def _watchdog(self) -> Iterator[None]:
+        """End the process if a step goes on long after the trial's time is up.
+
+        From a thread of C: code that hangs may hold the interpreter's lock, and then no Python runs beside it.
+        """
+        if not self.job.timeout or not self.job.partial_dir:
+            yield
+            return
+        left = max(0.0, self.began + self.job.timeout - time.monotonic()) + HUNG_SECONDS
+        with self.hung.open("w") as file:
+            faulthandler.dump_traceback_later(left, exit=True, file=file)
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        self.hung.unlink(missing_ok=True)
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"took longer than --trial-timeout {self.job.timeout:g} s")
 
     def _save(self) -> None:
         assert self.replicates is not None
+        began = time.monotonic()
         try:
             self.replicates.save(self.partial)
         except OSError as error:  # a full disk: the trial can still finish, it only cannot be resumed
-            print(f"trial_{self.index:05d} could not be saved: {error}", flush=True)
-        self.saved = time.monotonic()
+            self.note = f"could not be saved: {error.strerror}"
+        now = time.monotonic()
+        self.save_at = now + max(CHECKPOINT_SECONDS, (now - began) / CHECKPOINT_SHARE)
 
     def _fail(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {error}"

@@ -1,0 +1,84 @@
+"""The processes and folders that Ray starts for a run, and how to be rid of them. Knows no Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+MARK = "TICTACTOE_STARTED_BY"
+"""Environment variable that what a run starts inherits: `<pid of the program> <its start time>`."""
+
+
+def ray_processes() -> list[psutil.Process]:
+    """Ray's processes below this one."""
+    return [child for child in psutil.Process().children(recursive=True) if _is_ray(child)]
+
+
+def left_by(pid: int, mark: str) -> list[psutil.Process]:
+    """What the run with this process id and mark has started and still lives, wherever it was reparented to.
+
+    Most carry the mark; some of Ray's agents overwrite their environment with their title, but keep log files
+    of the run's session open.
+    """
+    sessions = tuple(f"{folder}/" for folder in session_folders(pid))
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _belongs(p, mark, sessions)]
+
+
+def session_folders(pid: int) -> list[Path]:
+    """The session folders of the Ray that the process `pid` has started."""
+    return sorted(Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray").glob(f"session_*_{pid}"))
+
+
+def remove_sessions(pid: int) -> None:
+    """Remove what Ray has left on disk: logs and sockets, some 5 MB a session."""
+    for folder in session_folders(pid):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(processes: Iterable[psutil.Process], patience: float) -> None:
+    """Wait `patience` seconds for processes to end by themselves, then kill those that have not."""
+    waiting = _living(processes)
+    deadline = time.monotonic() + patience
+    while waiting and time.monotonic() < deadline:
+        time.sleep(0.02)
+        waiting = _living(waiting)
+    for process in waiting:
+        with suppress(psutil.Error):
+            process.kill()
+    deadline = time.monotonic() + 1.0
+    while (waiting := _living(waiting)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if lives(process)]
+
+
+def _is_ray(process: psutil.Process) -> bool:
+    try:
+        words = [process.name(), *process.cmdline()[:3]]
+    except (psutil.Error, OSError):  # it has just ended
+        return False
+    return any("ray" in word for word in words)
+
+
+def _belongs(process: psutil.Process, mark: str, sessions: tuple[str, ...]) -> bool:
+    with suppress(psutil.Error, OSError):  # somebody else's, or just ended
+        if process.environ().get(MARK) == mark:
+            return True
+        return bool(sessions) and any(file.path.startswith(sessions) for file in process.open_files())
+    return False

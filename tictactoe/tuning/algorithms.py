@@ -1,0 +1,132 @@
+"""Ray Tune's search and scheduling algorithms, made to decide the same when a search is resumed.
+
+Both are rebuilt from the journal: what they decide is a function of the search's seed and of the results they
+have heard of, with no state of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState, create_trial
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Domain
+
+from tictactoe.tuning.space import SPACE, hyperparameters
+from tictactoe.tuning.trial import REDUCTION, rungs
+
+LAG = 8
+"""Optuna suggests trial i knowing the results of trials 0 to i - LAG, and no others; so at most LAG run at a time."""
+
+
+class LaggedOptuna(Searcher):
+    """Optuna's TPE (Bergstra et al., 2011, NeurIPS), so that concurrency changes nothing.
+
+    A suggestion depends on the seed, the trial's index and the results of all trials at least `LAG` before it,
+    told in index order: never on which trial happened to end first. Up to `LAG` trials at a time nobody waits,
+    unless one trial takes longer than several others together.
+    """
+
+    def __init__(self, seed: int, missing: list[int], records: list[dict[str, Any]]) -> None:
+        super().__init__(metric="log_par10", mode="min")
+        self._seed = seed
+        self._missing = list(missing)
+        self._index_of: dict[str, int] = {}
+        self._configs = {record["index"]: record["config"] for record in records}
+        self._scores: dict[int, float] = {record["index"]: math.log(record["par10"]) for record in records}
+        self._distributions: dict[str, BaseDistribution] = OptunaSearch.convert_search_space(
+            {name: domain for name, domain in SPACE.items() if isinstance(domain, Domain)}
+        )
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next configuration; None while results that it needs are missing, FINISHED when all are suggested."""
+        if not self._missing:
+            return Searcher.FINISHED
+        index = self._missing[0]
+        earlier = range(max(0, index - LAG + 1))
+        if any(other not in self._scores for other in earlier):
+            return None
+        del self._missing[0]
+        self._index_of[trial_id] = index
+        self._configs[index] = hyperparameters({**SPACE, **self._ask(index, earlier)}).as_dict()
+        return {"trial": {"index": index, "hyperparameters": self._configs[index]}}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Hear of a result; a failed trial counts as one without a score."""
+        score = (result or {}).get("log_par10", math.nan)
+        self._scores[self._index_of[trial_id]] = math.nan if error else score
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it all. Ray Tune wants a file."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
+
+    def _ask(self, index: int, earlier: range) -> dict[str, Any]:
+        seed = int(np.random.SeedSequence(self._seed, spawn_key=(2, index)).generate_state(1)[0])
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+        for other in earlier:
+            failed = math.isnan(self._scores[other])
+            study.add_trial(
+                create_trial(
+                    params={name: self._configs[other][name] for name in self._distributions},
+                    distributions=self._distributions,
+                    state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                    value=None if failed else self._scores[other],
+                )
+            )
+        return study.ask(fixed_distributions=self._distributions).params
+
+
+class JournaledASHA(ASHAScheduler):
+    """ASHA (Li et al., 2020, MLSys) on loss against random, judging each trial by its learning curve at the rungs.
+
+    By the curve and not by the report at hand, so that a trial which goes on from a checkpoint is judged alike;
+    `records` of finished trials are heard first. Which trials had come by when a trial is judged depends on the
+    order in which they ran, so results repeat with one trial at a time only.
+    """
+
+    def __init__(self, games: int, records: list[dict[str, Any]]) -> None:
+        super().__init__(
+            time_attr="games",
+            metric="loss_vs_random",
+            mode="min",
+            max_t=games,
+            grace_period=rungs(games)[0],
+            reduction_factor=REDUCTION,
+        )
+        self._rungs = rungs(games)
+        self._judged: dict[str, int] = {}
+        for record in records:
+            finished = _Finished(f"journal-{record['index']}")
+            self.on_trial_add(None, finished)  # type: ignore[arg-type]
+            while self.on_trial_result(None, finished, record) == TrialScheduler.STOP:
+                pass  # it did not stop, or not here: the rest of its curve counts too
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Judge a trial at each rung that it has passed since its last report."""
+        curve = result.get("history", [])
+        for rung in self._rungs[self._judged.get(trial.trial_id, 0) :]:
+            passed = next((point for point in curve if point["games"] >= rung), None)
+            if passed is None:
+                break
+            self._judged[trial.trial_id] = self._judged.get(trial.trial_id, 0) + 1
+            judged = {"games": rung, "loss_vs_random": passed["mean_loss"]}
+            if super().on_trial_result(tune_controller, trial, judged) == TrialScheduler.STOP:
+                return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
+
+
+class _Finished:
+    """What ASHA needs to know of a trial."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
