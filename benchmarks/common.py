@@ -18,13 +18,18 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def arguments(description: str | None, **defaults: int) -> argparse.Namespace:
+def parser(description: str | None, **defaults: int) -> argparse.ArgumentParser:
     """Command line of a benchmark: whole numbers by name, and --json FILE."""
-    parser = argparse.ArgumentParser(description=description)
+    result = argparse.ArgumentParser(description=description)
     for name, value in defaults.items():
-        parser.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    return parser.parse_args()
+        result.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
+    result.add_argument("--json", type=Path, help="also write the figures to this file")
+    return result
+
+
+def arguments(description: str | None, **defaults: int) -> argparse.Namespace:
+    """The arguments of a benchmark's command line; see `parser`."""
+    return parser(description, **defaults).parse_args()
 
 
 def search(*options: str, **variables: str) -> dict[str, Any]:

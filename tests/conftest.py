@@ -28,12 +28,15 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `python main.py` with options and environment variables; whatever still runs at the end is killed."""
+    """Start `python main.py` with options and environment variables, perhaps `under` another program.
+
+    Whatever still runs at the end is killed.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def start(*options: str, **variables: str) -> subprocess.Popen[str]:
+    def start(*options: str, under: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "main.py"), "--results-dir", str(tmp_path / "results"), *options],
+            [*under, sys.executable, str(ROOT / "main.py"), "--results-dir", str(tmp_path / "results"), *options],
             cwd=tmp_path,
             env=clean_environment(tmp_path, **variables),
             stdout=subprocess.PIPE,

@@ -6,6 +6,8 @@ import json
 import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import clean_environment
 from wandb.proto import wandb_internal_pb2
+from wandb_server import Server
 
 SMALL = ("--num-samples", "3", "--seeds", "2", "--games", "2000", "--num-cpus", "2")
 
@@ -132,3 +136,65 @@ def test_the_probe_is_bounded(server: tuple[str, str], monkeypatch: pytest.Monke
     mode, _ = Probe(SecretStr("0" * 40)).result()
     assert mode == "offline"
     assert time.monotonic() - began < PROBE_SECONDS + 1  # the contract's bound and a second of slack, no performance claim
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.lost.clear()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_a_network_lost_in_mid_search_changes_nothing(
+    program: Callable[..., subprocess.Popen[str]], finish: Callable[..., tuple[int, str, str]], wandb_server: Server
+) -> None:
+    options = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
+    expected = finish(*options, WANDB_MODE="disabled")[1].splitlines()[-1]
+    process = program(*options, "--fresh", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if "[3/8]" in line:
+            wandb_server.lost.set()
+    began = time.monotonic()
+    assert process.wait(timeout=30) == 0
+    assert time.monotonic() - began < 2 + 1  # output ends with the process, but for its last steps
+    assert "W&B: online at" in output
+    assert "W&B: the server stopped answering" in output
+    assert expected in output.splitlines()
+    assert wandb_server.history  # until then it was heard of
+
+
+@pytest.mark.slow
+def test_runs_of_a_resumed_search_are_synced_into_one(
+    program: Callable[..., subprocess.Popen[str]],
+    finish: Callable[..., tuple[int, str, str]],
+    wandb_server: Server,
+    tmp_path: Path,
+) -> None:
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "6000000", "--num-cpus", "2")
+    process = program(*options)
+    assert process.stdout is not None
+    next(line for line in process.stdout if re.search(r"trial_0000\d .*games/s", line))
+    process.kill()
+    process.communicate()
+    assert finish(*options)[0] == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    runs = sorted((folder / "wandb").glob("offline-run-*-trial_00000"))
+    assert len(runs) == 2
+    written = [[step["_step"] for step in read_back(run)["history"]] for run in runs]
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, runs)],
+        env=clean_environment(tmp_path, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url),
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    ((name, lines),) = wandb_server.history.items()
+    assert name == runs[0].name.split("-", 3)[3]
+    steps = [line["_step"] for line in lines]
+    assert len(steps) == sum(map(len, written))  # nothing overwritten
+    assert set(written[0]) <= set(steps)
+    assert steps[-1] == 6_000_000

@@ -87,6 +87,7 @@ class Tracker:
         self.mode = mode
         self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
+        self._written = folder / "wandb" / "written"
         self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._runs: dict[int, Any] = {}
         self._handled = 0
@@ -104,7 +105,14 @@ class Tracker:
             self._console.print(f"W&B: {self.failure}; what is missing there is in the results folder")
 
     def search_started(self, finished: list[dict[str, Any]]) -> None:
-        """Finished trials have their runs already."""
+        """Write the runs of finished trials that an earlier attempt did not come to write."""
+        known = set(self._written.read_text().split()) if self._written.exists() else set()
+        for record in finished:
+            if str(record["index"]) not in known:
+                self._put("start", record["index"], record["config"])
+                for point in record["history"]:
+                    self._put("log", record["index"], {"games": point["games"], "loss_vs_random": point["mean_loss"]})
+                self._put("finish", record["index"], record)
 
     def trial_started(self, index: int, config: dict[str, Any]) -> None:
         self._put("start", index, config)
@@ -187,6 +195,8 @@ class Tracker:
             names = ("par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
             run.summary.update(_finite({name: content[name] for name in names}))
             run.finish(exit_code=0)
+            with self._written.open("a") as file:
+                file.write(f"{index}\n")
         elif kind == "fail" and index in self._runs:
             run = self._runs.pop(index)
             run.summary["error"] = content
@@ -218,7 +228,7 @@ class Tracker:
             config=config,
             dir=str(self._folder),
             mode=self.mode,
-            resume="allow" if self.mode == "online" else None,
+            resume="allow",  # offline too: `wandb sync` then appends to the run where it would overwrite it
             reinit="create_new",
             settings=wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,

@@ -1,0 +1,55 @@
+"""Makes one trial of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX into FAULT."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.abc
+import importlib.util
+import os
+import sys
+from typing import Any
+
+TARGET = "tictactoe.tuning.trial"
+
+
+class Hook(importlib.abc.MetaPathFinder):
+    """Changes `QLearningTrial.step` as soon as its module is loaded, in the driver and in Ray's workers."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != TARGET:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.loader is not None
+        load = spec.loader.exec_module
+
+        def load_and_change(module: Any) -> None:
+            load(module)
+            change(module.QLearningTrial)
+
+        spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
+        return spec
+
+
+def change(trial: Any) -> None:
+    kind, index = os.environ["FAULT"].split(":")
+    step = trial.step
+
+    def faulty(self: Any) -> Any:
+        if self.index == int(index):
+            if kind == "raise":
+                self._train = lambda: 1 / 0
+            elif kind == "hang" and self.error is None:
+                # PyDLL keeps the interpreter's lock: no thread of Python runs any more.
+                self._train = lambda: ctypes.PyDLL(None).sleep(600)
+            elif kind == "memory":
+                held = []
+                while True:
+                    held.append(b"x" * 2**26)
+        return step(self)
+
+    trial.step = faulty
+
+
+if "FAULT" in os.environ:
+    sys.meta_path.insert(0, Hook())

@@ -1,0 +1,314 @@
+"""What a search survives, each fault done for real: it ends as if it had been left alone, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import ROOT
+from test_search import digest_of
+from test_tracking import read_back
+
+from benchmarks.chaos import chaos
+from tictactoe.interrupt import EXIT_SECONDS
+
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., "subprocess.Popen[str]"]
+JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
+FAULTS = str(ROOT / "tests" / "faults")
+NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of the undisturbed search."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    ran = subprocess.run(
+        [os.sys.executable, str(ROOT / "main.py"), "--results-dir", "results", *JOB],  # type: ignore[attr-defined]
+        cwd=folder, env=os.environ | {"TICTACTOE_ENV_FILE": "none", "WANDB_MODE": "disabled"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (folder / "results").is_dir()  # a relative folder is the one of the shell that started it
+    return digest_of(ran.stdout)
+
+
+def folder_of(tmp_path: Path) -> Path:
+    (folder,) = (path for path in (tmp_path / "results").iterdir() if ".old-" not in path.name)
+    return folder
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """The program's output up to a line that matches."""
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if re.search(pattern, line):
+            return output
+    pytest.fail(f"{pattern!r} did not come: {output}")
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
+    return not psutil.wait_procs(children, timeout=seconds)[1]
+
+
+def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
+    program: Start, finish: Run, expected: str, tmp_path: Path
+) -> None:
+    process = program(*JOB)
+    read_until(process, r"\[3/8\]")
+    children = descendants(process)
+    process.kill()
+    process.wait()
+    code, output, errors = finish(*JOB)  # at once: it waits for the reaper of the first
+    assert all_end(children)
+    assert not list(Path("/tmp/ray").glob(f"session_*_{process.pid}"))
+    assert (code, errors) == (0, "")
+    finished = int(re.search(r"(\d+) of 8 trials are finished already", output)[1])  # type: ignore[index]
+    assert finished >= 3
+    assert len(re.findall(r"finished \[", output)) == 8 - finished
+    assert digest_of(output) == expected
+    runs = [read_back(path) for path in (folder_of(tmp_path) / "wandb").glob("offline-run-*")]
+    assert len({run["id"] for run in runs if "id" in run}) == 9  # eight trials and the search, whatever was tried twice
+
+
+@pytest.mark.slow
+def test_kills_at_random_times_until_it_is_finished() -> None:
+    undisturbed, rows = chaos(rounds=2, seed=1)
+    assert [row["digest"] for row in rows] == [undisturbed] * 2
+    assert [row["left behind"] for row in rows] == [0, 0]
+    assert sum(row["kills"] for row in rows) > 0
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finish: Run, tmp_path: Path) -> None:
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "9000000", "--num-cpus", "2")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    end = time.monotonic() + 90
+    while not (saved := list((tmp_path / "results").glob("*[!T]/tune/partial/*.npz"))):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    working = [child for child in descendants(process) if "QLearningTrial" in "".join(child.cmdline())]
+    assert saved and working
+    for worker in working:
+        worker.kill()
+    output, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (0, "")
+    assert "is tried again" in output
+    assert re.search(r"trial_0000\d  goes on after [\d,]{7,} games", output)
+    assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
+    program: Start, finish: Run, expected: str, summary: Callable[[], dict[str, Any]]
+) -> None:
+    process = program(*JOB)
+    read_until(process, r"\[2/8\]")
+    children = descendants(process)
+    next(child for child in children if child.name() == "raylet").kill()
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10 + EXIT_SECONDS  # the contract's bound to notice, and to leave
+    assert process.returncode == 1
+    assert "Ray's raylet died" in errors and "run the same command again" in errors
+    assert summary()["status"] == "failed"
+    assert all_end(children)
+    code, output, _ = finish(*JOB)
+    assert (code, digest_of(output)) == (0, expected)
+
+
+@pytest.mark.slow
+def test_a_killed_dashboard_does_not_matter(program: Start, expected: str) -> None:
+    process = program(*JOB)
+    read_until(process, r"\[1/8\]")
+    dashboards = [child for child in descendants(process) if "dashboard" in " ".join([child.name(), *child.cmdline()])]
+    assert dashboards
+    for child in dashboards:
+        child.kill()
+    output, _ = process.communicate(timeout=100)
+    assert (process.returncode, digest_of(output)) == (0, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "options", "cause"),
+    [("raise", (), "ZeroDivisionError"), ("hang", ("--trial-timeout", "4"), "took longer than --trial-timeout 4 s")],
+)
+def test_a_trial_that_raises_or_hangs_fails_alone(
+    finish: Run, summary: Callable[[], dict[str, Any]], fault: str, options: tuple[str, ...], cause: str, expected: str
+) -> None:
+    code, output, _ = finish(*JOB, *options, PYTHONPATH=FAULTS, FAULT=f"{fault}:3")
+    assert code == 0
+    found = summary()
+    assert (found["num_trials"], found["num_errors"]) == (8, 1)
+    assert cause in found["errors"]["3"]
+    assert re.search(rf"trial_00003  failed: .*{cause}", output)
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "trial_00003  finished" not in output  # a search that came to its end is shown, not tried again
+    assert digest_of(output) == found["digest"] != expected
+
+
+def in_a_small_file_system(program: Start, tmp_path: Path, *options: str) -> subprocess.Popen[str]:
+    """The program with a results folder in a file system of its own, of 8 MB, in a mount namespace of its own."""
+    results = tmp_path / "results"
+    results.mkdir()
+    mount = f'mount -t tmpfs -o size=8m none {results} && exec "$@"'
+    return program(*options, under=(*NAMESPACE, "sh", "-c", mount, "sh"), WANDB_MODE="disabled")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
+    program: Start, tmp_path: Path, fault: str, finish: Run, expected: str
+) -> None:
+    if subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs a mount namespace")
+    process = in_a_small_file_system(program, tmp_path, *JOB)
+    read_until(process, r"\[2/8\]")
+    results = tmp_path / "results"
+    inside = Path(f"/proc/{process.pid}/root/{results}")
+    if fault == "full":
+        with (inside / "filler").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+    else:
+        over = f"mount --bind {results} {results} && mount -o remount,bind,ro {results}"
+        subprocess.run(["nsenter", "--target", str(process.pid), "--mount", "sh", "-c", over], check=True)
+    _, errors = process.communicate(timeout=60)
+    # What is there at the end is copied out before the namespace goes: it lives while this process holds it.
+    assert process.returncode == 1
+    (line,) = errors.splitlines()
+    assert ("No space left" if fault == "full" else "Read-only") in line
+    assert "journal.jsonl" in line and "run the same command again" in line
+
+
+def damage(path: Path, at: float) -> None:
+    """Turn over one bit of a file, at a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_path: Path) -> None:
+    assert finish(*JOB)[0] == 0
+    folder = folder_of(tmp_path)
+    written = {name: (folder / name).read_bytes() for name in ("trials.csv", "policy.json")}
+
+    damage(folder / "policy.json", 0.5)
+    (folder / "trials.csv").write_bytes(written["trials.csv"][:200])
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "note: policy.json is missing or damaged" in output and "note: trials.csv is missing or damaged" in output
+    assert "finished [" not in output
+    assert digest_of(output) == expected
+    assert {name: (folder / name).read_bytes() for name in written} == written
+
+    damage(folder / "journal.jsonl", 0.4)
+    (folder / "summary.json").write_text("{")
+    (folder / "search.json").unlink()
+    (folder / "lock").write_bytes(b"\0")
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert re.search(r"note: journal.jsonl, line \d, was damaged", output)
+    assert "note: search.json is missing or damaged" in output
+    assert len(re.findall(r"finished \[", output)) == 1
+    assert digest_of(output) == expected
+    assert "note:" not in finish(*JOB)[1]
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start, finish: Run, tmp_path: Path) -> None:
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "9000000", "--num-cpus", "1")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    end = time.monotonic() + 90
+    while not (saved := list((tmp_path / "results").glob("*[!T]/tune/partial/*.npz"))):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    damage(saved[0], 0.5)
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "trial_00000  trial_00000.npz is damaged" in output
+    assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_while_the_first_lives(program: Start, finish: Run) -> None:
+    first = program(*JOB, "--hold")
+    read_until(first, "search 3x3x3")
+    code, _, errors = finish(*JOB)
+    assert code == 2
+    assert "is in use by another search" in errors
+    first.kill()
+    first.wait()
+    assert finish(*JOB)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("phase", ["imports", "Ray's start", "search"])
+def test_a_signal_in_any_phase(
+    program: Start, summary: Callable[[], dict[str, Any]], phase: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    process = program(*JOB)
+    if phase == "imports":
+        time.sleep(0.4)
+    elif phase == "Ray's start":
+        while not any("gcs_server" in child.name() for child in descendants(process)):
+            time.sleep(0.05)
+    else:
+        read_until(process, r"\[1/8\]")
+    children = descendants(process)
+    began = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 8  # the contract's bound
+    assert process.returncode == 75
+    assert summary()["status"] == "interrupted"
+    assert all_end(children)
+
+
+@pytest.mark.slow
+def test_a_signal_while_holding_is_a_good_end_and_a_second_one_ends_at_once(
+    program: Start, summary: Callable[[], dict[str, Any]]
+) -> None:
+    process = program(*JOB, "--hold")
+    read_until(process, "the dashboard stays")
+    children = descendants(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=8)
+    assert process.returncode == 0
+    assert summary()["status"] == "finished"
+    assert all_end(children)
+
+    process = program(*JOB, "--fresh")
+    read_until(process, r"\[1/8\]")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=8)
+    assert process.returncode == 75
+    states = [json.loads(path.read_text())["status"] for path in Path(process.args[3]).glob("*[!Z]/summary.json")]  # type: ignore[index,call-overload]
+    assert states == ["interrupted"]
