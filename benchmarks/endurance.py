@@ -60,8 +60,9 @@ while time.monotonic() < end:
     reader.join()
     time.sleep(1)
     digest = [line.split()[1] for line in lines if line.startswith("digest ")]
-    print(json.dumps({"exit": search.returncode, "s": time.monotonic() - began, "digest": digest, "peak": peak, "rest": sample()}),
-          flush=True)
+    seconds = time.monotonic() - began
+    found = {"exit": search.returncode, "s": seconds, "digest": digest, "peak": peak, "rest": sample()}
+    print(json.dumps(found), flush=True)
     for folder in pathlib.Path("/results").iterdir():
         shutil.rmtree(folder)
 """
@@ -80,9 +81,7 @@ def main() -> None:
         try:
             for line in container.stdout:
                 searches.append(json.loads(line))
-                latest = searches[-1]
-                print(f"search {len(searches)}: exit {latest['exit']}, {latest['s']:.0f} s, at rest "
-                      + ", ".join(f"{value} {kind}" for kind, value in zip(KINDS, latest["rest"], strict=True)), flush=True)  # fmt: skip
+                print(f"search {len(searches)}: {describe(searches[-1])}", flush=True)
         finally:
             subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True)
     rows = []
@@ -94,6 +93,11 @@ def main() -> None:
     show(f"{len(searches)} searches in {options.minutes} minutes, exit codes {sorted({s['exit'] for s in searches})}, "
          f"{len(digests)} digest", rows, options.json)  # fmt: skip
     plot(searches, options.plot)
+
+
+def describe(search: dict[str, Any]) -> str:
+    held = ", ".join(f"{value} {kind}" for kind, value in zip(KINDS, search["rest"], strict=True))
+    return f"exit {search['exit']}, {search['s']:.0f} s, at rest {held}"
 
 
 def plot(searches: list[dict[str, Any]], path: Path) -> None:
