@@ -36,6 +36,7 @@ def change(trial: Any) -> None:
     step = trial.step
 
     def faulty(self: Any) -> Any:
+        self.__dict__.pop("_train", None)  # the same actor may serve other trials before and after
         if self.index == int(index):
             if kind == "raise":
                 self._train = lambda: 1 / 0

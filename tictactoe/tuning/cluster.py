@@ -63,8 +63,8 @@ class Launch:
             if (directory := _plasma_directory()) is not None:
                 arguments["_plasma_directory"] = directory
         if not settings.verbose:
-            for name in ("ray", "ray.tune", "ray.train"):
-                logging.getLogger(name).setLevel(logging.ERROR)
+            for name in ("ray", "ray.tune", "ray.train"):  # what goes wrong with a trial is told in one line of ours
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         self._result: Any = None
         self._done = threading.Event()
         # Beside the main thread: there ray.init would put its own SIGTERM handler in place of ours. The thread

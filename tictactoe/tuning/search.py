@@ -141,7 +141,10 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
     partial_dir.mkdir(parents=True, exist_ok=True)
     for mark in partial_dir.glob("*.hung"):  # of an earlier attempt: now they get another chance
         mark.unlink()
-    job = Job(settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout)
+    job = Job(
+        settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout,
+        settings.cpus_per_trial, settings.gpus_per_trial,
+    )  # fmt: skip
     searcher = None
     param_space: dict[str, Any] = {"job": asdict(job)}
     if settings.search == "random":
@@ -153,7 +156,7 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
         searcher = LaggedOptuna(settings.seed, missing, records)
     scheduler = JournaledASHA(settings.games, records) if settings.scheduler == "asha" else None
     return tune.Tuner(
-        tune.with_resources(QLearningTrial, {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}),
+        QLearningTrial,
         param_space=param_space,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -172,6 +175,8 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
             storage_path=str(folder),
             callbacks=[relay],
             verbose=1 if settings.verbose else 0,
+            # Trials save themselves; what Tune would save at their end is empty, and fails them on a full disk.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=LOST_WORKER_RETRIES),
         ),
     )

@@ -9,7 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -49,6 +49,9 @@ class Job:
     """Folder for the state of unfinished trials, None for none."""
     timeout: float | None = None
     """Seconds after which a trial fails."""
+    cpus: float = 1.0
+    gpus: float = 0.0
+    """What a trial reserves of Ray's resources."""
 
 
 def replicate_seed(seed: int, replicate: int, fresh: bool = False) -> np.random.SeedSequence:
@@ -242,6 +245,11 @@ class Replicates:
 class QLearningTrial(tune.Trainable):
     """Ray Tune's view of a trial. Its configuration: `trial` {`index`, `hyperparameters` as sampled} and `job`."""
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What a trial reserves; said here, the actors keep this class's name, by which the dashboard shows them."""
+        return tune.PlacementGroupFactory([{"CPU": config["job"]["cpus"], "GPU": config["job"]["gpus"]}])
+
     def setup(self, config: dict[str, Any]) -> None:
         self.index = config["trial"]["index"]
         self.job = Job(**config["job"])
@@ -304,8 +312,9 @@ class QLearningTrial(tune.Trainable):
         replicates.advance(time.monotonic() + REPORT_SECONDS, target)
         if self.job.timeout and time.monotonic() > self.began + self.job.timeout:
             raise self._late()
-        if replicates.finished:
-            self.partial.unlink(missing_ok=True) if self.job.partial_dir else None
+        if replicates.finished and self.job.partial_dir:
+            with suppress(OSError):  # whether results can be written is for the journal to say
+                self.partial.unlink()
         elif self.job.partial_dir and time.monotonic() > self.save_at:
             self._save()
         metrics = replicates.metrics() | {"index": self.index, "final": replicates.finished, "done": replicates.finished}
