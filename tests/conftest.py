@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ hypothesis.settings.register_profile("default", deadline=None)  # compiling take
 hypothesis.settings.load_profile("default")
 
 ROOT = Path(__file__).resolve().parent.parent
+JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
+"""A search long enough to be disturbed."""
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
 
 
@@ -24,6 +27,23 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment without settings of ours, with a home folder of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": str(home / "none.env")} | variables
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of `JOB`, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", "results", *JOB]
+    environment = clean_environment(folder, WANDB_MODE="disabled")
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert (folder / "results").is_dir()  # relative to where the program was started, not to where Ray's workers are
+    return digest_of(ran.stdout)
+
+
+def digest_of(output: str) -> str:
+    """The digest in what a search has printed."""
+    (found,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
+    return str(found)
 
 
 @pytest.fixture

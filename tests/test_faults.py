@@ -14,8 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT
-from test_search import digest_of
+from conftest import JOB, ROOT, digest_of
 from test_tracking import read_back
 
 from benchmarks.chaos import chaos
@@ -23,22 +22,8 @@ from tictactoe.interrupt import EXIT_SECONDS
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
-JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
 FAULTS = str(ROOT / "tests" / "faults")
 NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the undisturbed search."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    ran = subprocess.run(
-        [os.sys.executable, str(ROOT / "main.py"), "--results-dir", "results", *JOB],  # type: ignore[attr-defined]
-        cwd=folder, env=os.environ | {"TICTACTOE_ENV_FILE": "none", "WANDB_MODE": "disabled"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert (folder / "results").is_dir()  # a relative folder is the one of the shell that started it
-    return digest_of(ran.stdout)
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -91,6 +76,21 @@ def test_kills_at_random_times_until_it_is_finished() -> None:
     assert [row["digest"] for row in rows] == [undisturbed] * 2
     assert [row["left behind"] for row in rows] == [0, 0]
     assert sum(row["kills"] for row in rows) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [("--search", "optuna"), ("--scheduler", "asha", "--max-concurrent", "1")])
+def test_optuna_and_asha_go_on_to_the_same_end(program: Start, finish: Run, algorithm: tuple[str, ...]) -> None:
+    options = (*JOB, *algorithm, "--num-samples", "14", "--games", "20000")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    read_until(process, r"\[11/14\]")
+    process.kill()
+    process.wait()
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "of 14 trials are finished already" in output
+    assert digest_of(output) == undisturbed
 
 
 @pytest.mark.slow

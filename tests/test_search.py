@@ -14,16 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import digest_of
 
 from tictactoe.policy import Policy
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--num-samples", "6", "--seeds", "4", "--games", "5000", "--num-cpus", "2")
-
-
-def digest_of(output: str) -> str:
-    (found,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
-    return found
 
 
 def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary: Callable[[], dict], tmp_path: Path) -> None:
