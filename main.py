@@ -1,5 +1,6 @@
 """Hyperparameter search over self-play Q-learning: settings -> preflight -> Ray -> trials -> results -> hold.
 
+`main.py report` and `main.py play` look at what a finished search has left.
 Exit codes: 0 finished, 1 failed, 2 bad input or failed preflight, 75 interrupted and saved.
 """
 
@@ -31,12 +32,14 @@ def main(arguments: list[str]) -> int:
     environment.prepare()  # before anything imports Numba, Ray or W&B
     from rich.console import Console
 
-    from tictactoe import preflight, settings
+    from tictactoe import commands, preflight, settings
     from tictactoe.reporting.tracking import Probe
 
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 128)
     try:
         chosen = settings.load(arguments)
+        if chosen.command != "search":
+            return commands.run(chosen, interrupt, console)
         found = preflight.inspect(chosen)
         probe = Probe(chosen.wandb_api_key)
         if chosen.check:

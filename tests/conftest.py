@@ -94,3 +94,20 @@ def summary(tmp_path: Path) -> Callable[[], dict[str, Any]]:
         return json.loads(path.read_text())
 
     return read
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one finished search on 3x3x3, "small"; to be looked at only."""
+    home = tmp_path_factory.mktemp("searched")
+    search(home, "--name", "small", "--num-samples", "2", "--seeds", "4", "--games", "20000")
+    return home / "results"
+
+
+def search(home: Path, *options: str) -> None:
+    """Run a search to its end, with its results in `home`."""
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
+    ran = subprocess.run(
+        command, cwd=home, env=clean_environment(home), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

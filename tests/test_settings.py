@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,11 @@ def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatc
         (["--sed", "1"], ["--sed", "--help"]),
         (["--seed"], ["--seed", "--help"]),
         (["extra"], ["extra", "--help"]),
+        (["play", "a/b"], ["NAME 'a/b'", "slash"]),
+        (["play", "a", "b"], ["b", "--help"]),
+        (["play", "--as", "Z"], ["--as 'Z'", "'X' or 'O'"]),
+        (["play", "--seeds", "3"], ["--seeds", "--help"]),
+        (["report", "--as", "X"], ["--as", "--help"]),
     ],
 )
 def test_bad_options_are_named_with_their_remedy(arguments: list[str], parts: list[str]) -> None:
@@ -122,19 +128,48 @@ def test_a_malformed_env_file_is_named(clean: Path, content: bytes) -> None:
 
 
 def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
-    text = settings.parser().format_help()
+    text = "".join(settings.parser(command).format_help() for command in ("search", *settings.COMMANDS))
     example = (ROOT / ".env.example").read_text()
     assert next(line for line in example.splitlines() if not line.startswith("#")).startswith("WANDB_API_KEY=")
     for name, field in Settings.model_fields.items():
         if name in ("wandb_api_key", "ray_auth_token"):
             assert name.upper() + "=" in example
             continue
-        assert "--" + name.replace("_", "-") in text
-        default = "" if field.default is None else str(field.default).lower().removesuffix(".0")
+        if name == "command":
+            continue
+        assert {"play_as": "--as X|O"}.get(name, "--" + name.replace("_", "-")) in text
+        default = "" if field.default is None else str(field.default).removesuffix(".0")
+        default = default.lower() if isinstance(field.default, bool) else default
         assert f"#TICTACTOE_{name.upper()}={default}\n" in example
 
 
-@given(st.sampled_from([n for n in Settings.model_fields if n not in ("fresh", "hold", "verbose", "check")]), st.text())
+def test_the_help_names_every_command_and_a_command_has_only_its_options() -> None:
+    text = settings.parser().format_help()
+    for command, (_, options) in settings.COMMANDS.items():
+        assert f"main.py {command} [NAME]" in text
+        found = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
+        assert sorted(
+            {"--help", *("--as" if name == "play_as" else "--" + name.replace("_", "-") for name in options)}
+        ) == sorted({*found})
+    assert "--as" not in text
+
+
+def test_commands_take_a_name_and_the_environment_but_are_named_only_on_the_command_line(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICTACTOE_COMMAND", "play")
+    assert load([]).command == "search"
+    chosen = load(["play", "mine", "--as", "O", "--results-dir", "there"])
+    assert (chosen.command, chosen.name, chosen.play_as, chosen.results_dir) == ("play", "mine", "O", clean / "there")
+    write_env(clean, "TICTACTOE_NAME=theirs\nTICTACTOE_PLAY_AS=O\n")
+    assert (load(["play"]).name, load(["play"]).play_as) == ("theirs", "O")
+    assert load(["report"]).command == "report"
+    assert load(["--name", "play"]).command == "search"
+
+
+@given(
+    st.sampled_from([n for n in Settings.model_fields if n not in ("command", "fresh", "hold", "verbose", "check")]), st.text()
+)
 def test_any_text_is_accepted_or_refused_in_one_line(name: str, value: str) -> None:
     try:
         chosen = load([f"--{name.replace('_', '-')}={value}"])

@@ -14,6 +14,7 @@ ALLOWED = {
     "learner": {"game"},
     "evaluation": {"game", "learner"},
     "policy": {"game", "learner", "evaluation"},
+    "verify": set(),
 }
 
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from tictactoe.evaluation import SMALL_BOARD, exploitability, loss_vs_random
-from tictactoe.game import LANES, Board, _outcomes, graph
+from tictactoe.game import LANES, MARKS, Board, _outcomes, graph
 from tictactoe.learner import QLearner, entry_of
 
 
@@ -65,10 +65,11 @@ class Policy:
             board = Board.parse(content["board"])
             moves = content["moves"]
             for text, cells in moves.items():
-                legal = board.legal_moves(board.encode(text))
-                if not cells or not set(cells) <= set(legal):
+                if len(text) != board.cells or set(text) - set(MARKS):
+                    raise ValueError(f"{text!r} is not a position of board {board}")
+                if not cells or any(cell < 0 or text[cell] != "." for cell in cells):
                     raise ValueError(f"{text}: {cells} are not moves of this position")
-        except (OSError, UnicodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a policy file: {error}") from error
         return cls(board, moves)
 

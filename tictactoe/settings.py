@@ -17,7 +17,13 @@ from tictactoe.game import Board
 
 PREFIX = "TICTACTOE_"
 PLACEHOLDERS = {"", "your-key-here", "your_key_here", "your-api-key", "changeme"}
+COMMANDS = {
+    "report": ("Make the report of a finished search again.", ("results_dir",)),
+    "play": ("Play against the winner of a finished search.", ("play_as", "results_dir")),
+}
+"""What can be done besides a search: what it is, and its options."""
 _SECRETS = ("wandb_api_key", "ray_auth_token")
+_FLAGS = {"play_as": "--as"}
 
 
 class SettingsError(ValueError):
@@ -28,10 +34,11 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Every option of a search; the descriptions are the text of `--help`."""
+    """Every option of every command; the descriptions are the text of `--help`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
+    command: Literal["search", "report", "play"] = "search"
     board: str = Field("3x3x3", description="rows x columns x marks in a row to win, up to 16 cells")
     num_samples: int = Field(64, ge=1, le=100_000, description="configurations to try")
     seeds: int = Field(32, ge=1, le=10_000, description="replicates of each configuration, each with its own seed")
@@ -55,6 +62,7 @@ class Settings(BaseSettings):
     check: bool = Field(False, description="only say what would go wrong, and exit")
     dashboard_host: str = Field("127.0.0.1", description="address that the Ray dashboard listens on")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard")
+    play_as: Literal["X", "O"] = Field("X", description="your side in the first game; X begins")
     wandb_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("WANDB_API_KEY"))
     ray_auth_token: SecretStr | None = Field(None, validation_alias=AliasChoices("RAY_AUTH_TOKEN"))
 
@@ -99,7 +107,9 @@ def load(arguments: list[str]) -> Settings:
     Lines of `.env` that are not ours (WANDB_*, RAY_*, ...) are put into the environment where they are not
     set. Raises SettingsError for bad input; exits with 0 for `--help`.
     """
-    given = vars(parser().parse_args(arguments))
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else "search"
+    given = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
+    given["command"] = command  # always given: the environment cannot name another
     path = Path(os.environ.get(PREFIX + "ENV_FILE") or ".env")
     lines = read_env_file(path)
     for key, value in lines.items():
@@ -133,8 +143,15 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; see --help")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, made from the fields of `Settings`; values stay text, absent options are left out."""
+def parser(command: str = "search") -> argparse.ArgumentParser:
+    """A command's command line, made from the fields of `Settings`; values stay text, absent options are left out."""
+    if command != "search":
+        about, options = COMMANDS[command]
+        result = _Parser(f"main.py {command}", description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+        result.add_argument("name", nargs="?", metavar="NAME", help="name of the search (default: the newest finished one)")
+        for name in options:
+            _add_option(result, name)
+        return result
     result = _Parser(
         prog="main.py",
         description="Search hyperparameters of self-play tabular Q-learning with Ray Tune.",
@@ -147,19 +164,28 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    for name, field in Settings.model_fields.items():
-        if name in _SECRETS:
-            continue
-        default = "" if field.default is None or isinstance(field.default, bool) else f" (default: {field.default})"
-        text = (field.description or "") + default
-        flag = "--" + name.replace("_", "-")
-        if name == "hold":
-            result.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-        elif isinstance(field.default, bool):
-            result.add_argument(flag, action="store_true", help=text)
-        else:
-            result.add_argument(flag, metavar=_metavar(name, field.annotation), help=text)
+    for name in Settings.model_fields:
+        if name not in ("command", "play_as", *_SECRETS):
+            _add_option(result, name)
+    for other, (about, _) in COMMANDS.items():
+        result.add_argument_group(f"main.py {other} [NAME]", f"{about} See main.py {other} --help")
     return result
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
+    field = Settings.model_fields[name]
+    default = "" if field.default is None or isinstance(field.default, bool) else f" (default: {field.default})"
+    text = (field.description or "") + default
+    if name == "hold":
+        parser.add_argument(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=text)
+    elif isinstance(field.default, bool):
+        parser.add_argument(_flag(name), dest=name, action="store_true", help=text)
+    else:
+        parser.add_argument(_flag(name), dest=name, metavar=_metavar(name, field.annotation), help=text)
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name) or "--" + name.replace("_", "-")
 
 
 def _metavar(name: str, annotation: Any) -> str:
@@ -181,7 +207,9 @@ def _one_line(error: ValidationError, given: dict[str, Any], lines: dict[str, st
     if not problem["loc"]:
         return message
     name = str(problem["loc"][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).lower()
-    option, variable = "--" + name.replace("_", "-"), PREFIX + name.upper()
+    option, variable = _flag(name), PREFIX + name.upper()
+    if name == "name" and given["command"] in COMMANDS:
+        option = "NAME"
     if name in _SECRETS:
         return f"{name.upper()}: {message}"
     source = (

@@ -1,0 +1,85 @@
+"""The commands that look at finished searches: which one is meant, and what is said when there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, clean_environment
+
+from tictactoe.commands import find
+from tictactoe.settings import SettingsError
+
+
+def put(results: Path, name: str, summary: str, at: int) -> Path:
+    """A search's folder with a summary.json of the given text and time."""
+    (results / name).mkdir(parents=True)
+    path = results / name / "summary.json"
+    path.write_text(summary)
+    os.utime(path, (at, at))
+    return results / name
+
+
+def run(home: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of `python main.py` with its input at its end."""
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *arguments],
+        cwd=home, env=clean_environment(home), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def test_the_named_search_or_the_one_finished_last(tmp_path: Path) -> None:
+    finished, interrupted = '{"status": "finished"}', '{"status": "interrupted"}'
+    first, last = put(tmp_path, "z", finished, 100), put(tmp_path, "a", finished, 200)
+    put(tmp_path, "newer", interrupted, 300)
+    put(tmp_path, "torn", '{"status": "fini', 400)
+    put(tmp_path, "odd", "[]", 500)
+    (tmp_path / "stray").write_text("")
+    assert find(tmp_path, None) == last
+    assert find(tmp_path, "z") == first
+    with pytest.raises(SettingsError, match=r"NAME 'newer': this search is not finished but interrupted; finished ones: a, z$"):
+        find(tmp_path, "newer")
+    with pytest.raises(SettingsError, match=r"NAME 'torn': this search is not finished but damaged; finished ones: a, z$"):
+        find(tmp_path, "torn")
+    with pytest.raises(SettingsError, match=r"NAME 'none': no such search in .*; finished ones: a, z$"):
+        find(tmp_path, "none")
+    for number in range(5):
+        put(tmp_path, f"more{number}", finished, 1000 - number)
+    with pytest.raises(SettingsError, match=r"finished ones: more0, more1, more2, more3, more4 and 2 more$"):
+        find(tmp_path, "none")
+
+
+@pytest.mark.parametrize("command", ["play", "report"])
+def test_no_search_is_one_line_and_exit_2(tmp_path: Path, command: str) -> None:
+    for arguments, part in (([], "no finished search in"), (["mine"], "NAME 'mine': no such search")):
+        code, output, errors = run(tmp_path, command, *arguments)
+        assert (code, output, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith("error: ")
+        assert part in errors
+
+
+def test_a_damaged_policy_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    folder = put(tmp_path / "results", "mine", '{"status": "finished"}', 100)
+    for text, part in (("{", "is not a policy file"), ('{"board": "1x1x1", "moves": {}}', "no move in position")):
+        (folder / "policy.json").write_text(text)
+        code, _, errors = run(tmp_path, "play", "--as", "O")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert part in errors
+
+
+def test_the_end_of_input_is_a_way_to_leave(searched: Path) -> None:
+    code, output, errors = run(searched.parent, "play")
+    assert (code, errors) == (0, "")
+    assert "search small, board 3x3x3" in output
+
+
+def test_report_names_the_file_that_it_wrote(searched: Path) -> None:
+    pytest.importorskip("tictactoe.reporting.report")
+    code, output, errors = run(searched.parent, "report", "small")
+    assert (code, errors) == (0, "")
+    assert Path(output.strip().removeprefix("report: ")).is_file()

@@ -1,0 +1,93 @@
+"""What can be done with a finished search: look at it, and play against its winner. Nothing here starts Ray."""
+
+from __future__ import annotations
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from tictactoe.interrupt import Interrupt
+from tictactoe.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from tictactoe.learner import QLearner
+
+LISTED = 5
+
+
+def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
+    """Carry out the settings' command; returns the exit code. Raises SettingsError when there is no such search."""
+    folder = find(chosen.results_dir, chosen.name)
+    if chosen.command == "report":
+        from tictactoe.reporting.report import write
+
+        console.print(f"report: {write(folder, winner(folder, console))}")
+    else:
+        play(folder, chosen.play_as, interrupt, console)
+    return 0
+
+
+def play(folder: Path, side: str, interrupt: Interrupt, console: Console) -> None:
+    """Play against the winner's policy until the player leaves, for which signals are a way like any other."""
+    from tictactoe.play import Match
+    from tictactoe.policy import Policy
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        if interrupt.event.is_set():  # one came before
+            return
+        with console.status("reading the policy"):
+            policy = Policy.load(folder / "policy.json")
+        console.print(f"search {folder.name}, board {policy.board}")
+        Match(console, policy, lambda: winner(folder, console)).play("XO".index(side))
+    except KeyboardInterrupt:
+        console.print()
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def find(results: Path, name: str | None) -> Path:
+    """The folder of the finished search of this name, or of the one that finished last.
+
+    Raises SettingsError, saying what is there, when there is none.
+    """
+    states = {path.parent: _status(path) for path in results.glob("*/summary.json")}
+    finished = [folder for folder, status in states.items() if status == "finished"]
+    finished.sort(key=lambda folder: (folder / "summary.json").stat().st_mtime, reverse=True)
+    if name is None:
+        if finished:
+            return finished[0]
+        raise SettingsError(f"no finished search in {results}; run one with `python main.py`, or name another --results-dir")
+    if results / name in finished:
+        return results / name
+    state = states.get(results / name)
+    problem = f"this search is not finished but {state}" if state else f"no such search in {results}"
+    there = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
+    more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
+    raise SettingsError(f"NAME {name!r}: {problem}; finished ones: {there}{more}")
+
+
+def winner(folder: Path, console: Console) -> QLearner:
+    """The learner behind the winner's policy, trained again in a thread, so that Ctrl-C is heard meanwhile.
+
+    Raises SettingsError when the folder lacks what that needs.
+    """
+    from tictactoe.tuning.results import winner_learner
+
+    with console.status("training the winner again"):
+        try:
+            return ThreadPoolExecutor(1).submit(winner_learner, folder).result()
+        except (OSError, LookupError, TypeError, ValueError, StopIteration) as error:
+            raise SettingsError(f"{folder}: its winner cannot be trained again ({error!r}); is the folder whole?") from None
+
+
+def _status(summary: Path) -> str:
+    with suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(summary.read_text(encoding="utf-8")).get("status", "damaged"))
+    return "damaged"
