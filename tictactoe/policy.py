@@ -32,18 +32,13 @@ class Policy:
         board = learner.board
         moves: dict[str, list[int]] = {}
         cells_of: dict[int, list[int]] = {}
-        settled = settles_ties(board)
         for seat in (0, 1):
             level = np.zeros(1, dtype=np.int32)
             for marks in range(board.cells):
                 _, over = _outcomes(level, board.cells, board.wins)
                 level = level[~over]
                 if marks % 2 == seat:
-                    e = learner.entries
-                    playable = _greedy_cells(
-                        level, marks % 2, settled, learner.table, board.lanes(learner.hyperparameters.symmetry),
-                        e.step, e.direct, e.lookup, e.words, e.ranks, e.scale, e.weight,
-                    )  # fmt: skip
+                    playable, _ = greedy_moves(learner, level, seat)
                     for text, mask in zip(board.decode_all(level), playable.tolist(), strict=True):
                         if mask not in cells_of:
                             cells_of[mask] = [cell for cell in range(board.cells) if mask >> cell & 1]
@@ -110,11 +105,24 @@ def settles_ties(board: Board) -> bool:
     return graph(board, True).nodes > SMALL_BOARD
 
 
+def greedy_moves(learner: QLearner, positions: np.ndarray, mover: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the policy of `from_learner` plays in positions with `mover` (0: X, 1: O) to move, and what it thinks of it.
+
+    The cells of each position as a bit mask (int64), and the learned value of those moves (float64).
+    """
+    e = learner.entries
+    return _greedy_cells(
+        positions, mover, settles_ties(learner.board), learner.table, learner.board.lanes(learner.hyperparameters.symmetry),
+        e.step, e.direct, e.lookup, e.words, e.ranks, e.scale, e.weight,
+    )  # fmt: skip
+
+
 @numba.njit(cache=True)
 def _greedy_cells(positions, mover, settled, table, lanes, step, direct, lookup, words, ranks, scale, weight):
-    """Bit mask of the greedy cells of each position; when `settled`, of the one whose image in the orbit's
-    smallest position comes first."""
+    """Bit mask of the greedy cells of each position and their value; when `settled`, of the one cell whose image
+    in the orbit's smallest position comes first."""
     result = np.zeros(len(positions), dtype=np.int64)
+    values = np.empty(len(positions))
     codes = np.empty(LANES, dtype=np.int64)
     cells = step.shape[1]
     for n in range(len(positions)):
@@ -143,4 +151,5 @@ def _greedy_cells(positions, mover, settled, table, lanes, step, direct, lookup,
                         result[n] = 1 << cell
                         chosen = cell
             rest //= 3
-    return result
+        values[n] = best
+    return result, values
