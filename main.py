@@ -1,4 +1,4 @@
-"""Hyperparameter search over self-play Q-learning: settings -> preflight -> Ray -> trials -> results -> hold.
+"""Hyperparameter search over self-play Q-learning: settings -> preflight -> Ray -> trials -> finalists -> results -> hold.
 
 `main.py report` and `main.py play` look at what a finished search has left.
 Exit codes: 0 finished, 1 failed, 2 bad input or failed preflight, 75 interrupted and saved.
@@ -87,9 +87,9 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
 
 
 def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> None:
-    """Run the trials that are left and write the results, unless interrupted."""
-    from tictactoe.reporting import progress, tracking
-    from tictactoe.tuning import cluster, results
+    """Run the trials that are left, then the finalists on fresh seeds, and write the results and the report, unless interrupted."""
+    from tictactoe.reporting import progress, report, tracking
+    from tictactoe.tuning import cluster, results, selection
     from tictactoe.tuning import search as tuning
     from tictactoe.tuning.trial import summary_line
 
@@ -100,10 +100,16 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
         with progress.Reporter(console, chosen.num_samples, summary_line) as reporter:
             started = time.monotonic()
             outcome = tuning.run(chosen, folder.path, interrupt, [reporter, tracker])
-        if not interrupt.event.is_set():
-            outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
-            summary = results.write(folder.path, chosen, outcome)
-            tracker.search_finished(summary, outcome.records, [folder.path / "policy.json"])
+        if interrupt.event.is_set():
+            return
+        selected = selection.select(chosen, outcome.records, interrupt, folder.path / "fresh.jsonl", console.print)
+        if selected is None:
+            return
+        outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
+        summary, learner = results.compile_results(folder.path, chosen, outcome, selected)
+        page = report.write(folder.path, learner, summary)
+        results.finish(folder.path, summary)
+        tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", page])
 
 
 if __name__ == "__main__":

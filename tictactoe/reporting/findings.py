@@ -23,10 +23,10 @@ class Findings:
     records: list[Record]
 
     @classmethod
-    def read(cls, folder: Path) -> Findings:
-        """Raises SettingsError when the folder holds no finished search."""
+    def read(cls, folder: Path, summary: dict[str, Any] | None = None) -> Findings:
+        """`summary` is what summary.json says or will say. Raises SettingsError when the folder holds no finished search."""
         try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            summary = summary or json.loads((folder / "summary.json").read_text(encoding="utf-8"))
             lines = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:
             raise SettingsError(f"{folder} holds no results to report on: {error}") from error

@@ -13,6 +13,7 @@ from rich.table import Table
 from tictactoe.evaluation import Odds
 
 ROWS = 10
+LAYOUT: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False}
 
 
 def show_start(console: Console, name: str, dashboard: str, token: str, notes: list[str]) -> None:
@@ -34,7 +35,7 @@ def show(console: Console, folder: Path) -> None:
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: float(row["par10"]))
     keys = [key for key in best["config"] if len({row[key] for row in rows}) > 1]
-    table = Table(title=f"{len(rows)} trials, best first", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{len(rows)} trials, best first, on the search's own seeds", **LAYOUT)
     for name in ("trial", "PAR-10", "median", "solved", *keys):
         table.add_column(name.replace("_", " "), justify="right")
     for row in rows[:ROWS]:
@@ -42,12 +43,12 @@ def show(console: Console, folder: Path) -> None:
         values = (row["trial"], f"{float(row['par10']):,.0f}", middle, f"{row['solved']}/{best['seeds']}")
         table.add_row(*values, *(_short(row[key]) for key in keys))
     console.print(table)
+    _show_finalists(console, summary)
     if summary["num_errors"]:
         console.print(f"{summary['num_errors']} trials failed; the reasons are in {folder / 'summary.json'}")
     if summary["truncated"]:
         console.print("the time budget ended the search before all trials were done")
-    middle = "never" if best["median"] is None else f"{best['median']:,.0f} games (median)"
-    console.print(f"winner: trial_{best['index']:05d}, optimal play after {middle}, {best['solved']}/{best['seeds']} seeds")
+    _show_winner(console, summary)
     console.print("  " + "  ".join(f"{key}={_short(value)}" for key, value in best["config"].items()))
     verdict = "plays optimally" if policy["optimal"] else "does not play optimally"
     console.print(f"its policy {verdict}: exploitability {policy['exploitability']:g} (exact)")
@@ -60,6 +61,62 @@ def show(console: Console, folder: Path) -> None:
         markup=False,
     )
     console.print(f"digest {summary['digest']}")
+
+
+def _show_finalists(console: Console, summary: dict[str, Any]) -> None:
+    """The finalists on fresh seeds, and what that cost."""
+    selection = summary["selection"]
+    finalists = selection["finalists"]
+    if not finalists:
+        console.print("no trial used its whole budget: nothing was run on fresh seeds, and the numbers are the search's own")
+        return
+    table = Table(title=f"{len(finalists)} finalists, best first, on seeds the search never saw", **LAYOUT)
+    for name in ("trial", "PAR-10", "median", "interval", "seeds", "verdict", "PAR-10 in the search"):
+        table.add_column(name, justify="right")
+    for row in finalists:
+        verdict = "winner" if row is finalists[0] else "tied" if row["tied"] else "worse"
+        interval = f"{_games(row['interval'][0])} to {_games(row['interval'][1])}"
+        numbers = (_games(row["par10"]), _games(row["median"]), interval, str(row["seeds"]))
+        table.add_row(str(row["index"]), *numbers, verdict, _games(row["search_par10"]))
+    console.print(table)
+    replicates, seconds = sum(row["seeds"] for row in finalists), selection["learner_cpu_s"]
+    console.print(
+        f"cost of the fresh seeds: {replicates} replicates, {seconds:.1f} s of the learner's CPU time, "
+        f"{seconds / summary['cost']['learner_cpu_s']:.0%} of the search's"
+    )
+
+
+def _show_winner(console: Console, summary: dict[str, Any]) -> None:
+    """The winner's fresh numbers beside the search's, and how far it is ahead."""
+    best, selection = summary["best"], summary["selection"]
+    name, fresh = f"winner: trial_{best['index']:05d}", best["fresh"]
+    if fresh is None:
+        solved = f"{best['solved']}/{best['seeds']} seeds"
+        console.print(f"{name}, optimal play after {_games(best['median'])} games (median), {solved} of the search's own")
+        return
+    low, high = map(_games, fresh["interval"])
+    console.print(
+        f"{name}, optimal play after {_games(fresh['median'])} games (median of {fresh['seeds']} fresh seeds; "
+        f"{low} to {high}, {fresh['confidence']:.0%} sure)"
+    )
+    winner = selection["finalists"][0]
+    first = min(selection["finalists"], key=lambda row: (row["search_par10"], row["index"]))
+    console.print(f"  {_gap(winner)}")
+    if first is not winner:
+        console.print(f"  the search's own best, trial_{first['index']:05d}: {_gap(first)}")
+    tied = sum(row["tied"] for row in selection["finalists"]) - 1
+    others = {0: "no other finalist", 1: "one other finalist"}.get(tied, f"{tied} other finalists")
+    console.print(f"  {others} cannot be told from it at 95 %")
+
+
+def _gap(finalist: dict[str, Any]) -> str:
+    there, here = finalist["search_par10"], finalist["par10"]
+    return f"PAR-10 {_games(there)} in the search, {_games(here)} on fresh seeds ({here / there:.2f} times)"
+
+
+def _games(number: float | None) -> str:
+    """A number of games; None, as in JSON, is infinite."""
+    return "never" if number is None else f"{number:,.0f}"
 
 
 def _short(value: Any) -> str:

@@ -169,9 +169,7 @@ def learning_curve(found: Findings, measure: str, title: str, meaning: str) -> P
     _games_axis(axes.xaxis, axes.set_xscale)
     axes.set(xlabel="games of self-play", ylabel=title.lower(), ylim=(0, None))
     _legend(axes, columns=2)
-    caption = (
-        f"Medians over seeds, the winner's with a band from the 10 % to the 90 % quantile; pale, all trials. {meaning}"
-    )
+    caption = f"Medians over seeds, the winner's with a band from the 10 % to the 90 % quantile; pale, all trials. {meaning}"
     return finish(figure, measure.replace("_", "-"), title, caption)
 
 

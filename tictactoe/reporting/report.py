@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tictactoe.learner import QLearner
 from tictactoe.reporting.findings import Findings
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("page")
 
 
-def write(folder: Path, learner: QLearner) -> Path:
+def write(folder: Path, learner: QLearner, summary: dict[str, Any] | None = None) -> Path:
     """Write report.html, and its plots as PNG to plots/, into a finished search's folder; return the report's path.
 
-    `learner` is the one behind the folder's policy.json. Raises SettingsError when the search is not finished.
+    `learner` is the one behind the folder's policy.json; `summary` what summary.json will say where it is not written
+    yet. Raises SettingsError when the search is not finished.
     """
-    found = Findings.read(folder)
+    found = Findings.read(folder, summary)
     chapters, pictures = _chapters(found)
     (folder / "plots").mkdir(exist_ok=True)
     for plot in pictures:

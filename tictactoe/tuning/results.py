@@ -27,9 +27,10 @@ from tictactoe.policy import Policy, settles_ties
 from tictactoe.settings import Settings, SettingsError
 from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.search import Outcome, fingerprint
+from tictactoe.tuning.selection import Selection
 from tictactoe.tuning.trial import replicate_seed
 
-DIGEST_VERSION = 1
+DIGEST_VERSION = 2
 
 
 class Folder:
@@ -134,10 +135,12 @@ class Folder:
         return _read_json(self.path / "summary.json")
 
 
-def write(folder: Path, settings: Settings, outcome: Outcome) -> dict[str, Any]:
-    """Write trials.csv, policy.json and, last, summary.json; return the summary."""
+def compile_results(
+    folder: Path, settings: Settings, outcome: Outcome, selection: Selection
+) -> tuple[dict[str, Any], QLearner]:
+    """Write trials.csv and policy.json; return what summary.json is to say, and the learner behind the policy."""
     write_atomically(folder / "trials.csv", _csv(outcome.records))
-    best = winner(outcome.records)
+    best = next(record for record in outcome.records if record["index"] == selection.winner)
     learner = best_learner(settings.board, settings.games, settings.seed, best)
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
@@ -150,30 +153,30 @@ def write(folder: Path, settings: Settings, outcome: Outcome) -> dict[str, Any]:
             "median": best["median"],
             "solved": best["solved"],
             "seeds": settings.seeds,
+            "fresh": selection.fresh,
         },
+        "selection": selection.summary(),
         "policy": {
             "optimal": result.optimal,
             "exploitability": result.exploitability,
             "vs_random": {"X": asdict(result.as_x), "O": asdict(result.as_o)},
         },
-        "digest": digest(settings, outcome.records, best["config"], policy),
+        "digest": digest(settings, outcome.records, selection, policy),
         "digest_version": DIGEST_VERSION,
         "files": {name: _sha256(folder / name) for name in ("trials.csv", "policy.json")},
     }
+    return summary, learner
+
+
+def finish(folder: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json: from now on the search is finished."""
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
-    return summary
 
 
 def write_unfinished(folder: Path, settings: Settings, status: str) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
     records = Journal(folder / "journal.jsonl").read()
     write_atomically(folder / "summary.json", json.dumps(_frame(settings, Outcome(records), status), indent=1, allow_nan=False))
-
-
-def winner(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The record with the least PAR-10 among those that used the whole budget, the first one of equals."""
-    whole = [record for record in records if not record["stopped"]] or records
-    return min(whole, key=lambda record: (record["par10"], record["index"]))
 
 
 def best_learner(board: str, games: int, seed: int, record: dict[str, Any]) -> QLearner:
@@ -192,15 +195,21 @@ def winner_learner(folder: Path) -> QLearner:
     return best_learner(summary["board"], summary["settings"]["games"], summary["seed"], record)
 
 
-def digest(settings: Settings, records: list[dict[str, Any]], config: dict[str, Any], policy: Policy) -> str:
-    """SHA-256 over what decides whether two searches found the same; nothing timed."""
+def digest(settings: Settings, records: list[dict[str, Any]], selection: Selection, policy: Policy) -> str:
+    """SHA-256 over what decides whether two searches found the same; nothing timed.
+
+    Of the canonical JSON of exactly: board, seed, budget, seeds, every trial's configuration and its games to
+    optimal per replicate in index order, every finalist's index and its games to optimal per fresh replicate in
+    index order, the winner's configuration, and its policy.
+    """
     content = {
         "board": settings.board,
         "seed": settings.seed,
         "budget": settings.games,
         "seeds": settings.seeds,
         "trials": [{"config": r["config"], "games_to_optimal": r["games_to_optimal"]} for r in records],
-        "winner": config,
+        "fresh": [{"index": index, "games_to_optimal": games} for index, games in sorted(selection.games_to_optimal.items())],
+        "winner": next(record["config"] for record in records if record["index"] == selection.winner),
         "policy": None,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -52,6 +52,10 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     """What a trial reserves of Ray's resources."""
+    first: int = 0
+    """Number of the first replicate."""
+    fresh: bool = False
+    """Whether the replicates' seeds are of the stream that the search never sees."""
 
 
 def replicate_seed(seed: int, replicate: int, fresh: bool = False) -> np.random.SeedSequence:
@@ -110,7 +114,8 @@ class Replicates:
     def __post_init__(self) -> None:
         board = Board.parse(self.job.board)
         self.grid = check_grid(board, self.job.games)
-        self.learners = [QLearner(board, self.hyperparameters, replicate_seed(self.job.seed, r)) for r in range(self.job.seeds)]
+        seeds = [replicate_seed(self.job.seed, self.job.first + r, self.job.fresh) for r in range(self.job.seeds)]
+        self.learners = [QLearner(board, self.hyperparameters, seed) for seed in seeds]
         self.checks = [Check(math.nan, math.nan)] * self.job.seeds
         self.games_to_optimal = [None] * self.job.seeds
         self.history = []
