@@ -87,7 +87,7 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
 
 
 def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> None:
-    """Run the trials that are left, then the finalists on fresh seeds, and write the results and the report, unless interrupted."""
+    """Run what is left of the trials, then the finalists on fresh seeds; write results and report, unless interrupted."""
     from tictactoe.reporting import progress, report, tracking
     from tictactoe.tuning import cluster, results, selection
     from tictactoe.tuning import search as tuning
