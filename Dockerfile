@@ -8,13 +8,15 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt constraints.txt /build/
 RUN python -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /build/requirements.txt -c /build/constraints.txt \
-# Not used at run time: pip itself, Ray's C++ and Java interfaces, libraries' own tests and headers.
- && /opt/venv/bin/pip uninstall -y pip \
+ && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /build/requirements.txt -c /build/constraints.txt
+# Not used at run time: pip itself, Ray's C++ and Java interfaces, headers, the libraries' own tests (NumPy, Numba and Ray
+# import theirs) and sample data.
+RUN /opt/venv/bin/pip uninstall -y pip \
  && cd /opt/venv/lib/python*/site-packages \
  && rm -rf ray/cpp ray/jars ray/include ray/rllib ray/serve/_private/benchmarks pyarrow/include pyarrow/src \
- && find . -type d \( -name tests -o -name test \) -not -path './numpy/*' -not -path './numba/*' -not -path './llvmlite/*' -not -path './ray/*' -prune -exec rm -rf {} + \
- && find . -name '*.pyx' -delete -o -name '*.pxd' -delete -o -name '*.a' -delete \
+ && find . -type d \( -name tests -o -name test -o -name sample_data \) \
+      -not -path './numpy/*' -not -path './numba/*' -not -path './llvmlite/*' -not -path './ray/*' -prune -exec rm -rf {} + \
+ && find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
  && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FROM python:${PYTHON_VERSION}-slim
@@ -36,9 +38,12 @@ ENV PATH=/opt/venv/bin:$PATH \
     TICTACTOE_NUMBA_CACHE=/app/numba-cache \
     TICTACTOE_DASHBOARD_HOST=0.0.0.0 \
     TICTACTOE_HOLD=true
-# Byte code (a few packages ship templates that are no Python: hence true) and compiled kernels, made once. Numba compares the sources' times, which layers keep to the second only.
+# Made once: byte code, the standard library's too (the base image has none, and some fifteen Python processes would each
+# compile it at start, for 4 seconds in all), and Numba's kernels. Numba compares the sources' times, which layers keep to
+# the second only. A few packages ship templates that are no Python: hence true.
 RUN find /app -exec touch -d @1700000000 {} + \
- && python -m compileall -q /app /opt/venv/lib > /dev/null || true \
+ && { python -m compileall -q -x '/(ensurepip|idlelib|lib2to3|pip|test|tkinter|turtledemo)/' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/venv/lib /app > /dev/null || true; } \
  && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.warmup \
  && groupadd --gid 1000 app && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp/home app \
  && mkdir /results && chown 1000:1000 /results && chmod 1777 /results \
@@ -49,6 +54,6 @@ EXPOSE 8265
 STOPSIGNAL SIGTERM
 # The one route that needs no token.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/gcs_healthz', timeout=4)"]
+  CMD ["python", "-I", "-S", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/gcs_healthz', timeout=4)"]
 ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["python", "main.py"]

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from benchmarks.memory import BOUND_MIB, measure, pod_options
+
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
-LOCKED = ("--read-only", "--tmpfs", "/tmp:exec,size=1g,mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
           "--user", "12345:54321")  # fmt: skip
 SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
 LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
@@ -85,6 +87,10 @@ def status(url: str, token: str | None = None) -> int:
         return error.code
 
 
+def container_id(container: str) -> str:
+    return docker("inspect", "--format", "{{.Id}}", container).strip()
+
+
 def state(container: str) -> dict[str, Any]:
     return json.loads(docker("inspect", "--format", "{{json .State}}", container))
 
@@ -94,8 +100,10 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
     output = wait_for(container, "the dashboard stays")
     assert "exploitability 0 (exact)" in output
     assert re.search(r"digest sha256:[0-9a-f]{64}", output)
-    assert "Warning" not in output and "WARNING" not in output
+    assert not re.search("warning|/dev/shm", output, re.IGNORECASE)  # with Docker's own 64 MB there
     assert "5e" * 32 not in output
+    assert "ray get-auth-token" in output
+    assert docker("exec", container, "stat", "-c", "%a", "/tmp/ray-auth-token").strip() == "600"
     url = address(container)
     assert status(f"{url}/api/gcs_healthz") == 200
     for route in ("/api/version", "/api/v0/actors", "/nodes?view=summary", "/api/jobs/"):
@@ -117,10 +125,19 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
     assert again.count("finished [64/64]") == 1
 
 
+def test_the_pod_of_the_deployment_fits_its_limit(image: str) -> None:
+    measured = measure(image, pod_options(), ["--num-samples", "4"])
+    assert not measured.oom_killed
+    assert len(measured.curve) > 10
+    assert 500 < measured.peak_mib <= BOUND_MIB
+
+
 def test_read_only_root_and_any_user_with_kernels_from_the_cache(start: Callable[..., str]) -> None:
     code = (
         "from tictactoe import environment; environment.prepare()\n"
         "from tictactoe import warmup, learner, evaluation, policy; warmup.main()\n"
+        "import importlib.util, json, os\n"
+        "assert os.path.exists(importlib.util.cache_from_source(json.__file__)), 'the standard library is not compiled'\n"
         "e = evaluation\n"
         "for kernel in (learner._train, e._greedy, e._guaranteed, e._expected, policy._greedy_cells):\n"
         "    assert kernel.stats.cache_hits and not kernel.stats.cache_misses, (kernel, kernel.stats)\n"
@@ -148,8 +165,33 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
     wait_for(container, r"\[6/40\]")
 
 
-def test_bad_input_is_exit_2(start: Callable[..., str]) -> None:
-    assert docker("wait", start(command=("python", "main.py", "--board", "7x7x7"))).strip() == "2"
+@pytest.mark.parametrize(
+    ("options", "command", "says"),
+    [
+        ((), ("--board", "7x7x7"), "error: --board"),
+        (("--cpus", "0.5"), ("--cpus-per-trial", "2"), "error: --cpus-per-trial 2: only 1 CPU here"),
+        (("--memory", "600m"), (), "error: memory limit 600 MiB"),
+        (("--read-only", "--tmpfs", "/tmp", "--env", "HOME=/nowhere"), (), "error: HOME /nowhere: cannot be written"),
+        ((*LOCKED, "--volume", "/results:ro"), (), "error: --results-dir /results: cannot be written"),
+        (("--env", "RAY_AUTH_MODE=disabled"), (), "error: RAY_AUTH_MODE disabled"),
+    ],
+)
+def test_what_cannot_work_is_exit_2(
+    start: Callable[..., str], options: tuple[str, ...], command: tuple[str, ...], says: str
+) -> None:
+    container = start(*options, command=("python", "main.py", *command))
+    assert docker("wait", container).strip() == "2"
+    output = docker("logs", container)
+    assert output.startswith(says) and output.count("\n") == 1
+
+
+def test_check_says_where_things_stand(start: Callable[..., str]) -> None:
+    container = start(command=("python", "main.py", "--check"))
+    assert docker("wait", container).strip() == "0"
+    output = docker("logs", container)
+    assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints it" in output
+    assert "W&B: no WANDB_API_KEY; runs are kept offline" in output
+    assert output.endswith("ready\n")
 
 
 def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
@@ -159,6 +201,11 @@ def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
     for unwanted in (".env", ".git", "/tests", "wandb", "Dockerfile"):
         assert unwanted not in files
     assert "/app/main.py" in files
+    ours = {path.relative_to(ROOT) for path in (ROOT / "tictactoe").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert {f"/app/{path}" for path in ours} == {
+        name for name in files.split() if name.startswith("/app/tictactoe/") and not name.endswith(("__pycache__", ".pyc"))
+        and name not in {f"/app/{path.parent}" for path in ours}
+    }  # fmt: skip
     config = json.loads(docker("image", "inspect", image))[0]["Config"]
     assert config["User"] == "1000:1000"
     assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
