@@ -14,8 +14,8 @@ import optuna
 
 from benchmarks.common import arguments, search, show
 from tictactoe.learner import Hyperparameters
+from tictactoe.tuning.replicates import Job, Replicates
 from tictactoe.tuning.space import sample
-from tictactoe.tuning.trial import Job, Replicates
 
 
 def train(hyperparameters: Hyperparameters, job: Job) -> tuple[float, float]:

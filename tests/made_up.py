@@ -12,8 +12,9 @@ from tictactoe.evaluation import evaluate
 from tictactoe.game import Board
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
+from tictactoe.tuning.journal import Journal
+from tictactoe.tuning.replicates import Job, Replicates, replicate_seed
 from tictactoe.tuning.space import sample
-from tictactoe.tuning.trial import Job, Replicates, replicate_seed
 
 GOOD = Hyperparameters(alpha_start=0.9, alpha_end=0.9, q_init=0.1, replay="backward")
 """Optimal play on 3x3x3 within 1,000 games."""
@@ -41,7 +42,7 @@ def results(folder: Path, board: str = "3x3x3", trials: int = 24, seeds: int = 4
     learner.train(games)
     policy, worth = Policy.from_learner(learner), evaluate(learner, settled=settles_ties(learner.board))
     policy.save(folder / "policy.json")
-    (folder / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "journal.jsonl").write_text("".join(map(Journal.line, records)))
     summary = {
         "status": "finished",
         "truncated": False,

@@ -21,7 +21,7 @@ from test_determinism import plain_processor
 from tictactoe.evaluation import check
 from tictactoe.game import Board
 from tictactoe.learner import Hyperparameters, QLearner
-from tictactoe.tuning.trial import Job, Replicates
+from tictactoe.tuning.replicates import Job, Replicates
 
 OPTIONS = {
     "bootstrap": ["2-ply", "negamax"],

@@ -20,9 +20,9 @@ from tictactoe.interrupt import Interrupt
 from tictactoe.learner import Hyperparameters
 from tictactoe.settings import Settings
 from tictactoe.tuning.fresh import FreshReplicates
+from tictactoe.tuning.replicates import Job, Replicates, median, par10, replicate_seed
 from tictactoe.tuning.results import best_learner
 from tictactoe.tuning.selection import LOOKS, Selection, generator, plan, select
-from tictactoe.tuning.trial import Job, Replicates, median, par10, replicate_seed
 
 DEFAULT = {"num_samples": 64, "seeds": 32, "games": 50_000}
 
@@ -232,6 +232,7 @@ def test_a_replicate_that_fails_is_named(local_ray: None, tmp_path: Path) -> Non
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_its_selection_goes_on_there(
     program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:

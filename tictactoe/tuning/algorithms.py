@@ -19,8 +19,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain
 
+from tictactoe.tuning.replicates import REDUCTION, rungs
 from tictactoe.tuning.space import SPACE, hyperparameters
-from tictactoe.tuning.trial import REDUCTION, rungs
 
 LAG = 8
 """Optuna suggests trial i knowing the results of trials 0 to i - LAG, and no others; so at most LAG run at a time."""

@@ -16,6 +16,7 @@ import ray
 
 from tictactoe import processes, reaper
 from tictactoe.interrupt import Interrupt
+from tictactoe.preflight import is_shared
 from tictactoe.settings import Settings, SettingsError
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -104,7 +105,7 @@ class Launch:
                 option = f"--{kind.lower()}s-per-trial"
                 raise SettingsError(f"{option} {wanted:g}: Ray has {there:g} {kind}s; use {option} {there:g} or less")
         nodes = sum(node["Alive"] for node in ray.nodes())
-        if nodes > 1 and not _is_shared(self._settings.results_dir):
+        if nodes > 1 and not is_shared(self._settings.results_dir):
             raise SettingsError(
                 f"--results-dir {self._settings.results_dir}: a local path, while Ray has {nodes} nodes; "
                 "name a folder on a file system that all of them share"
@@ -157,10 +158,3 @@ def _plasma_directory() -> str | None:
     except OSError:
         free = 0
     return None if free > 1.2 * OBJECT_STORE_BYTES else "/tmp"
-
-
-def _is_shared(path: Path) -> bool:
-    """Whether a folder is on a network file system."""
-    mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
-    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
-    return kind.startswith(("nfs", "cifs", "smb", "ceph", "gluster", "lustre", "fuse", "9p", "afs"))

@@ -14,8 +14,8 @@ from tictactoe.interrupt import Interrupt
 from tictactoe.learner import Hyperparameters
 from tictactoe.settings import Settings
 from tictactoe.tuning.racing import Games
+from tictactoe.tuning.replicates import Job, Replicates
 from tictactoe.tuning.search import LOST_WORKER_RETRIES, Journal, slots, warm_up
-from tictactoe.tuning.trial import Job, Replicates
 
 BLOCK_GAMES = 1_000_000
 """A task plays about this many games, and is what an interruption may lose; no result depends on it."""

@@ -26,9 +26,9 @@ from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
 from tictactoe.settings import Settings, SettingsError
 from tictactoe.tuning.journal import Journal
+from tictactoe.tuning.replicates import replicate_seed
 from tictactoe.tuning.search import Outcome, fingerprint
 from tictactoe.tuning.selection import Selection
-from tictactoe.tuning.trial import replicate_seed
 
 DIGEST_VERSION = 2
 

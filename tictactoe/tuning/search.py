@@ -20,8 +20,9 @@ from tictactoe.settings import Settings
 from tictactoe.tuning.algorithms import LAG, JournaledASHA, LaggedOptuna
 from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.relay import Observer, Relay
+from tictactoe.tuning.replicates import Job, Replicates
 from tictactoe.tuning.space import describe, hyperparameters, sample
-from tictactoe.tuning.trial import Job, QLearningTrial, Replicates
+from tictactoe.tuning.trial import QLearningTrial
 
 GO_ON = "run the same command again to go on"
 LOST_WORKER_RETRIES = 3

@@ -40,7 +40,7 @@ from tictactoe.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.tuning.fresh import FreshReplicates
 from tictactoe.tuning.racing import ERROR, Games, Race, log_games, median_interval, p_values, race
-from tictactoe.tuning.trial import median, par10
+from tictactoe.tuning.replicates import median, par10
 
 LEAST_FINALISTS, MOST_FINALISTS = 8, 16
 LARGE = 1_000
