@@ -190,8 +190,9 @@ def again(found: Findings) -> str:
     return f"""
 <p class="mono">python main.py {text(options)}</p>
 <p class="mono">{text(found.summary["digest"])}</p>
-<p class="quiet">The digest covers every trial's configuration and games to optimal and the winner's policy, and nothing
-that was timed: who runs the command again and reads the same digest has found the same. Made with {text(versions)}.</p>"""
+<p class="quiet">The digest covers every trial's configuration and games to optimal, the finalists' on fresh seeds and the
+winner's policy, and nothing that was timed: who runs the command again and reads the same digest has found the same.
+Made with {text(versions)}.</p>"""
 
 
 def text(content: str) -> str:

@@ -88,7 +88,7 @@ def finish(figure: Figure, name: str, title: str, caption: str) -> Plot:
 def _inline(svg: str, name: str, description: str) -> str:
     """SVG to stand in an HTML page beside others: no prologue, ids of its own, colours by role, a description."""
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    wanted = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
+    wanted = set(re.findall(r'(?:href="|url\()#([\w.-]+)', svg))
 
     def renamed(match: re.Match[str]) -> str:
         if match[1] not in wanted:  # nobody refers to it, or it was defined before: axes repeat the shape of their ticks
@@ -96,8 +96,8 @@ def _inline(svg: str, name: str, description: str) -> str:
         wanted.remove(match[1])
         return f' id="{name}-{match[1]}"'
 
-    svg = re.sub(r' id="([\w-]+)"', renamed, svg)
-    svg = re.sub(r'(xlink:href="|url\()#([\w-]+)', rf"\1#{name}-\2", svg)
+    svg = re.sub(r' id="([\w.-]+)"', renamed, svg)
+    svg = re.sub(r'(xlink:href="|url\()#([\w.-]+)', rf"\1#{name}-\2", svg)
     for role, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{role})")
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)

@@ -209,13 +209,14 @@ class Tracker:
         names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s")
         keys = list(records[0]["config"])
         rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in sorted(records, key=lambda r: r["par10"])]
-        run.log({"leaderboard": wandb.Table(columns=[*names, *keys], data=rows)})
+        pages = {
+            path.stem: wandb.Html(path.read_text(encoding="utf-8"), inject=False) for path in files if path.suffix == ".html"
+        }
+        run.log({"leaderboard": wandb.Table(columns=[*names, *keys], data=rows)} | pages)
         run.summary.update(_finite({k: v for k, v in summary.items() if k not in ("versions",)}))
         artifact = wandb.Artifact(f"policy-{self._group}", type="policy")
         for path in files:
             artifact.add_file(str(path))
-            if path.suffix == ".html":
-                run.log({"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
         run.log_artifact(artifact)
         run.finish(exit_code=0)
 
