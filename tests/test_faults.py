@@ -166,6 +166,20 @@ def test_a_trial_that_raises_or_hangs_fails_alone(
     assert digest_of(output) == found["digest"] != expected
 
 
+@pytest.mark.slow
+def test_a_trial_that_takes_too_much_memory_fails_alone(finish: Run, summary: Callable[[], dict[str, Any]]) -> None:
+    """Ray ends the largest worker when the machine's memory is short: here when 3 GiB more are in use than now."""
+    memory = psutil.virtual_memory()
+    threshold = (memory.total - memory.available + 3 * 2**30) / memory.total
+    limits = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
+    code, output, _ = finish(*JOB, PYTHONPATH=FAULTS, FAULT="memory:3", **limits)
+    assert code == 0
+    found = summary()
+    assert (found["num_trials"], found["num_errors"]) == (8, 1)
+    assert "memory" in found["errors"]["3"]
+    assert output.count("trial_00003  is tried again") == 3
+
+
 def in_a_small_file_system(program: Start, tmp_path: Path, *options: str) -> subprocess.Popen[str]:
     """The program with a results folder in a file system of its own, of 8 MB, in a mount namespace of its own."""
     results = tmp_path / "results"
