@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.12 python3.13 python3.11 python3,$(if 
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-slow test-pythons test-image bench lint clean
+.PHONY: run test test-slow test-pythons test-browser test-image bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/python main.py $(ARGS)
@@ -16,6 +16,9 @@ test-slow: .venv/dev.stamp
 
 test-pythons: .venv/dev.stamp
 	$(BIN)/python -m pytest -m pythons $(ARGS)
+
+test-browser: .venv/dev.stamp
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 test-image: .venv/dev.stamp
 	$(BIN)/python -m pytest -m image $(ARGS)

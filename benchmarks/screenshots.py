@@ -1,0 +1,52 @@
+"""Pictures of a finished search's report, as the README shows them. Needs Chromium and its driver."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+
+from benchmarks.browser import browser, picture, show
+from benchmarks.common import ROOT
+from tictactoe.commands import find
+
+WIDTH, TOP = 1000, 1240
+"""Pixels: of a page, and from its top to below the table of odds."""
+MOVES = (0, 4)
+"""The human's wishes in the game on the picture; the policy may have taken the second."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", help="name of the search (default: the newest finished one)")
+    parser.add_argument("--results-dir", type=Path, default=ROOT / "results", help="default: results")
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder for the pictures (default: docs)")
+    options = parser.parse_args()
+    page = find(options.results_dir, options.name) / "report.html"
+    options.to.mkdir(exist_ok=True)
+    with browser() as driver:
+        for theme in ("light", "dark"):
+            show(driver, page, WIDTH, dark=theme == "dark")
+            save(options.to / f"report-{theme}.png", picture(driver, height=TOP))
+            play(driver)
+            save(options.to / f"board-{theme}.png", picture(driver, "#play"))
+
+
+def play(driver: Chrome) -> None:
+    """The first moves of a game, with the values of the next."""
+    driver.find_element(By.ID, "values").click()
+    for wish in MOVES:
+        cells = driver.find_elements(By.CSS_SELECTOR, ".board button")
+        if cells[wish].get_attribute("aria-disabled") == "false":
+            cells[wish].click()
+
+
+def save(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    print(f"{path}: {len(content) // 1024} KiB")
+
+
+if __name__ == "__main__":
+    main()
