@@ -14,8 +14,6 @@ from tictactoe.commands import find
 
 WIDTH, TOP = 1000, 1240
 """Pixels: of a page, and from its top to below the table of odds."""
-MOVES = (0, 4)
-"""The human's wishes in the game on the picture; the policy may have taken the second."""
 
 
 def main() -> None:
@@ -35,12 +33,10 @@ def main() -> None:
 
 
 def play(driver: Chrome) -> None:
-    """The first moves of a game, with the values of the next."""
+    """The policy's opening, always the same one, and what the human's replies to it are worth."""
+    driver.execute_script("Math.random = () => 0")
+    driver.find_element(By.CSS_SELECTOR, '[data-seat="2"]').click()
     driver.find_element(By.ID, "values").click()
-    for wish in MOVES:
-        cells = driver.find_elements(By.CSS_SELECTOR, ".board button")
-        if cells[wish].get_attribute("aria-disabled") == "false":
-            cells[wish].click()
 
 
 def save(path: Path, content: bytes) -> None:

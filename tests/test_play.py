@@ -22,7 +22,7 @@ from rich.console import Console
 
 from tictactoe.game import Board
 from tictactoe.learner import Hyperparameters, QLearner
-from tictactoe.play import draw, move_values, values_for_opponent
+from tictactoe.play import SINGLE_KEYS, draw, move_values, values_for_opponent
 from tictactoe.policy import Policy
 from tictactoe.tuning.results import winner_learner
 
@@ -107,9 +107,9 @@ class Session:
     def send(self, text: str) -> None:
         os.write(self.writing, text.encode())
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str, single_keys: bool = True) -> None:
         """Say something, with Enter where it takes one."""
-        self.send(text if self.terminal and len(text) == 1 else text + "\n")
+        self.send(text if self.terminal and single_keys else text + "\n")
 
     def until(self, pattern: str, seconds: float = 60) -> str:
         """What is said up to and with the first match of a pattern."""
@@ -172,7 +172,7 @@ def play_a_game(session: Session, board: Board, seat: int, player: random.Random
         assert cells == expected
         move = player.choice(board.legal_moves(position))
         position = board.play(position, move)
-        session.answer(str(move + 1))
+        session.answer(str(move + 1), board.cells <= SINGLE_KEYS)
         said = session.until(PROMPT)
 
 

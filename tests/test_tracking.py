@@ -180,10 +180,17 @@ def test_runs_of_a_resumed_search_are_synced_into_one(
     process = program(*options)
     assert process.stdout is not None
     next(line for line in process.stdout if re.search(r"trial_0000\d .*games/s", line))
+    (folder,) = (tmp_path / "results").iterdir()
+    end = time.monotonic() + 20
+    while not any(read_back(run)["history"] for run in (folder / "wandb").glob("offline-run-*-trial_00000")):
+        assert time.monotonic() < end
+        time.sleep(0.2)
     process.kill()
     process.communicate()
+    (folder / "wandb" / "offline-run-empty").mkdir()  # as after a kill before anything was written
+    (folder / "wandb" / "offline-run-empty" / "run.wandb").write_bytes(b":W&B\xbe\xe1\0")
     assert finish(*options)[0] == 0
-    (folder,) = (tmp_path / "results").iterdir()
+    assert not (folder / "wandb" / "offline-run-empty").exists()
     runs = sorted((folder / "wandb").glob("offline-run-*-trial_00000"))
     assert len(runs) == 2
     written = [[step["_step"] for step in read_back(run)["history"]] for run in runs]

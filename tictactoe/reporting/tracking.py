@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import queue
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,10 @@ FLUSH_SECONDS = 20.0
 """Longest wait at the end for a server that answered at the start."""
 STALLED_SECONDS = 2.0
 """Longest wait at the end without any progress."""
+SAVE_SECONDS = 1.0
+"""How much of a run's data a kill may cost; W&B's own interval is longer than a short trial."""
+EMPTY_BYTES = 7
+"""Length of the head of a run's file."""
 PROJECT = "ray-tune-tictactoe"
 
 
@@ -105,7 +110,13 @@ class Tracker:
             self._console.print(f"W&B: {self.failure}; what is missing there is in the results folder")
 
     def search_started(self, finished: list[dict[str, Any]]) -> None:
-        """Write the runs of finished trials that an earlier attempt did not come to write."""
+        """Write the runs of finished trials that an earlier attempt did not come to write.
+
+        Folders that a kill has left without any data are removed: `wandb sync` would stop at them.
+        """
+        for data in self._folder.glob("wandb/offline-run-*/*.wandb"):
+            if data.stat().st_size <= EMPTY_BYTES:
+                shutil.rmtree(data.parent, ignore_errors=True)
         known = set(self._written.read_text().split()) if self._written.exists() else set()
         for record in finished:
             if str(record["index"]) not in known:
@@ -234,6 +245,7 @@ class Tracker:
             settings=wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
                 x_disable_machine_info=True, x_disable_meta=True, init_timeout=10,
+                x_transaction_log_flush_interval=SAVE_SECONDS,
             ),
         )  # fmt: skip
 
