@@ -83,7 +83,7 @@ def _tiles(found: Findings) -> Iterable[str]:
         yield _tile(
             f"{selection['gap']:.2f} ×",
             "winner's-curse gap",
-            "PAR-10 on fresh seeds over PAR-10 in the search: above 1, the search flattered its winner.",
+            f"PAR-10 on fresh seeds over PAR-10 in the search: above 1, the search flattered the winner.{_search_best(found)}",
         )
     if found.finalists:
         tied = sum(bool(row["tied"]) for row in found.finalists)
@@ -100,6 +100,17 @@ def _tiles(found: Findings) -> Iterable[str]:
         "of the slots' time was learning",
         f"The learner used {cost['learner_cpu_s']:,.1f} s of CPU for {cost['games'] / 1e6:,.1f} million games; "
         f"the whole search took {cost['wall_s']:,.1f} s.",
+    )
+
+
+def _search_best(found: Findings) -> str:
+    """What became of the search's own best, where it did not win."""
+    first = min(found.finalists, key=lambda row: (row["search_par10"], row["index"]))
+    if first["index"] == found.best["index"]:
+        return ""
+    return (
+        f" Its own best, {trial_name(first['index'])}, went from {games(first['search_par10'])} to {games(first['par10'])}: "
+        f"{first['par10'] / first['search_par10']:.2f} ×."
     )
 
 
