@@ -258,7 +258,7 @@ def test_results_from_before_there_were_finalists(tmp_path: Path) -> None:
     text = Content(report.write(tmp_path, learner).read_text(encoding="utf-8")).text
     for expected in ("Half of the searched seeds (2)", "The time budget ended this search", "2 of 5 trials failed"):
         assert expected in text
-    for absent in ("fresh seeds", "winner's-curse", "Learning curves", "PED-ANOVA"):
+    for absent in ("PAR-10 on fresh seeds", "Finalists", "winner's-curse", "Learning curves", "PED-ANOVA"):
         assert absent not in text
 
 
