@@ -105,6 +105,7 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
         selected = selection.select(chosen, outcome.records, interrupt, folder.path / "fresh.jsonl", console.print)
         if selected is None:
             return
+        cluster.release_workers()
         outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
         summary, learner = results.compile_results(folder.path, chosen, outcome, selected)
         page = report.write(folder.path, learner, summary)

@@ -13,6 +13,7 @@ _DEFAULTS = {
     "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
     "RAY_DEDUP_LOGS": "0",
+    "RAY_prestart_worker_first_driver": "0",  # workers beside those of the first tasks would only take memory
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # file loggers cost more than a short trial

@@ -20,6 +20,11 @@ def ray_processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if _is_ray(child)]
 
 
+def idle_workers() -> list[psutil.Process]:
+    """Ray's worker processes below this one that have nothing to do."""
+    return [child for child in ray_processes() if _name(child) == "ray::IDLE"]
+
+
 def left_by(pid: int, mark: str) -> list[psutil.Process]:
     """What the run with this process id and mark has started and still lives, wherever it was reparented to.
 
@@ -66,6 +71,13 @@ def lives(process: psutil.Process) -> bool:
 
 def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if lives(process)]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.Error:  # it has just ended
+        return ""
 
 
 def _is_ray(process: psutil.Process) -> bool:

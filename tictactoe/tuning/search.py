@@ -121,17 +121,18 @@ def slots(settings: Settings) -> int:
     return min(int(fitting), settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
-def warm_up(settings: Settings) -> list[ray.ObjectRef]:
+def warm_up(settings: Settings, keep: bool = False) -> list[ray.ObjectRef]:
     """Have as many worker processes as there are slots import and compile what a trial needs.
 
     Tune gives a waiting trial the first free actor and cancels the one that is starting for it. Trials shorter
-    than the start of a process would so run one at a time for ever; from warm processes actors start at once.
+    than the start of a process would so run one at a time for ever; once compiled code and libraries lie in the
+    caches of disk and kernel, actors start nearly at once. Processes that are not to be kept for tasks leave: Ray
+    makes new ones for actors, and both together would need twice the memory.
     """
-    task = _load.options(num_cpus=settings.cpus_per_trial)
+    task = (ray.remote(_load) if keep else ray.remote(max_calls=1)(_load)).options(num_cpus=settings.cpus_per_trial)
     return [task.remote(settings.board, settings.games) for _ in range(slots(settings))]
 
 
-@ray.remote
 def _load(board: str, games: int) -> None:
     job = Job(board, seeds=1, games=games, seed=0)
     Replicates(job, hyperparameters({"gamma": 0.9})).warm_up()
