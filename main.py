@@ -64,24 +64,25 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
     with results.Folder(chosen.results_dir / search_name(chosen), chosen) as folder:
         for note in folder.notes:
             console.print(f"note: {note}")
-        if folder.finished and not chosen.hold:
-            leaderboard.show(console, folder.path)
-            return FINISHED
+        if folder.finished:
+            interrupt.exit_code = FINISHED
+            if not chosen.hold:
+                leaderboard.show(console, folder.path)
+                return FINISHED
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt):
-                running = cluster.Launch(chosen, found.num_cpus, found.port).wait(interrupt)
-                if running is not None:
+                dashboard = cluster.Launch(chosen, found.num_cpus, found.port).wait(interrupt)
+                if dashboard is not None:
                     notes = [*found.notes, probe.result()[1]]
-                    leaderboard.show_start(console, folder.path.name, running.address, found.token_source, notes)
+                    leaderboard.show_start(console, folder.path.name, dashboard, found, notes)
                     if not folder.finished:
                         run(chosen, folder, probe, interrupt, console, began)
             if not folder.finished:
                 console.print("interrupted; finished trials are kept: run the same command again to go on")
                 return INTERRUPTED
-            interrupt.exit_code = FINISHED
             leaderboard.show(console, folder.path)
-            if chosen.hold and running is not None:
-                console.print(f"the dashboard stays at {running.address} until Ctrl-C or SIGTERM")
+            if chosen.hold and dashboard is not None:
+                console.print(f"the dashboard stays at {dashboard} until Ctrl-C or SIGTERM")
                 interrupt.event.wait()
     return FINISHED
 
@@ -108,9 +109,10 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
         cluster.release_workers()
         outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
         summary, learner = results.compile_results(folder.path, chosen, outcome, selected)
-        page = report.write(folder.path, learner, summary)
+        pages = report.write_or_say(folder.path, learner, summary, console.print)
         results.finish(folder.path, summary)
-        tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", page])
+        interrupt.exit_code = FINISHED
+        tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", *pages])
 
 
 if __name__ == "__main__":

@@ -83,11 +83,12 @@ def select(folder: Path) -> None:
             "par10": 1.25 * record["par10"],
             "median": 444.0 + place if place < 3 else None,
             "interval": [400.0 + place, 500.0 + place if place < 3 else None],
+            "confidence": 0.9375,
             "seeds": 64,
             "tied": place < 2,
         }
         for place, record in enumerate(records)
     ]
     selection = {"method": "races <on> fresh seeds", "rounds": 3, "learner_cpu_s": 3.2, "gap": 1.25, "finalists": finalists}
-    fresh = {name: finalists[0][name] for name in ("par10", "median", "interval", "seeds")}
+    fresh = {name: finalists[0][name] for name in ("par10", "median", "interval", "confidence", "seeds")}
     change(folder, selection=selection, best=change(folder)["best"] | {"fresh": fresh})

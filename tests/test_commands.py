@@ -79,7 +79,6 @@ def test_the_end_of_input_is_a_way_to_leave(searched: Path) -> None:
 
 
 def test_report_names_the_file_that_it_wrote(searched: Path) -> None:
-    pytest.importorskip("tictactoe.reporting.report")
     code, output, errors = run(searched.parent, "report", "small")
     assert (code, errors) == (0, "")
     assert Path(output.strip().removeprefix("report: ")).is_file()

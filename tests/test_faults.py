@@ -53,6 +53,7 @@ def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
 def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
     program: Start, finish: Run, expected: str, tmp_path: Path
 ) -> None:
+    shared = set(Path("/dev/shm").iterdir())
     process = program(*JOB)
     read_until(process, r"\[3/8\]")
     children = descendants(process)
@@ -61,6 +62,7 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
     code, output, errors = finish(*JOB)  # at once: it waits for the reaper of the first
     assert all_end(children)
     assert not list(Path("/tmp/ray").glob(f"session_*_{process.pid}"))
+    assert set(Path("/dev/shm").iterdir()) <= shared
     assert (code, errors) == (0, "")
     finished = int(re.search(r"(\d+) of 8 trials are finished already", output)[1])  # type: ignore[index]
     assert finished >= 3
@@ -108,6 +110,7 @@ def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finis
         worker.kill()
     output, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (0, "")
+    assert output.count("W&B:") == 1  # nothing to tell of the runs of trials that were tried again
     assert "is tried again" in output
     assert re.search(r"trial_0000\d  goes on after [\d,]{7,} games", output)
     assert digest_of(output) == undisturbed
@@ -180,40 +183,58 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(finish: Run, summary: Ca
     assert output.count("trial_00003  is tried again") == 3
 
 
-def in_a_small_file_system(program: Start, tmp_path: Path, *options: str) -> subprocess.Popen[str]:
-    """The program with a results folder in a file system of its own, of 8 MB, in a mount namespace of its own."""
-    results = tmp_path / "results"
-    results.mkdir()
-    mount = f'mount -t tmpfs -o size=8m none {results} && exec "$@"'
-    return program(*options, under=(*NAMESPACE, "sh", "-c", mount, "sh"), WANDB_MODE="disabled")
+def is_possible(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
-    program: Start, tmp_path: Path, fault: str, finish: Run, expected: str
+    program: Start, tmp_path: Path, fault: str, expected: str
 ) -> None:
-    if subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode:
+    """Results are in a file system of their own, of 8 MB, in a mount namespace of its own that `sleep` keeps."""
+    if not is_possible(*NAMESPACE, "true"):
         pytest.skip("needs a mount namespace")
-    process = in_a_small_file_system(program, tmp_path, *JOB)
-    read_until(process, r"\[2/8\]")
     results = tmp_path / "results"
-    inside = Path(f"/proc/{process.pid}/root/{results}")
-    if fault == "full":
-        with (inside / "filler").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-            except OSError:
-                pass
-    else:
-        over = f"mount --bind {results} {results} && mount -o remount,bind,ro {results}"
-        subprocess.run(["nsenter", "--target", str(process.pid), "--mount", "sh", "-c", over], check=True)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    (line,) = errors.splitlines()
-    assert ("No space left" if fault == "full" else "Read-only") in line
-    assert "journal.jsonl" in line and "run the same command again" in line
+    results.mkdir()
+    mount = f"mount -t tmpfs -o size=8m none {results} && echo ready && exec sleep 600"
+    with subprocess.Popen([*NAMESPACE, "sh", "-c", mount], stdout=subprocess.PIPE, text=True) as keeper:
+        try:
+            assert keeper.stdout is not None and keeper.stdout.readline() == "ready\n"
+            within = ("nsenter", "--target", str(keeper.pid), "--mount", *(() if os.geteuid() == 0 else ("--user",)))
+            inside = Path(f"/proc/{keeper.pid}/root/{results}")
+            process = program(*JOB, under=within, WANDB_MODE="disabled")
+            read_until(process, r"\[2/8\]")
+            if fault == "full":
+                fill(inside / "filler")
+            else:
+                subprocess.run([*within, "mount", "-o", "remount,ro", str(results)], check=True)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 1
+            (line,) = errors.splitlines()
+            assert ("No space left" if fault == "full" else "Read-only") in line
+            assert "journal.jsonl" in line and "run the same command again" in line
+            if fault == "full":
+                (inside / "filler").unlink()
+            else:
+                subprocess.run([*within, "mount", "-o", "remount,rw", str(results)], check=True)
+            process = program(*JOB, under=within, WANDB_MODE="disabled")
+            output, errors = process.communicate(timeout=100)
+            assert (process.returncode, errors) == (0, "")
+            assert int(re.search(r"(\d+) of 8 trials are finished already", output)[1]) >= 2  # type: ignore[index]
+            assert digest_of(output) == expected
+        finally:
+            keeper.kill()
+
+
+def fill(path: Path) -> None:
+    """Write until there is no more room."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
 
 
 def damage(path: Path, at: float) -> None:
@@ -283,18 +304,24 @@ def test_a_second_process_is_refused_while_the_first_lives(program: Start, finis
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("phase", ["imports", "Ray's start", "search"])
+@pytest.mark.parametrize("phase", ["imports", "Ray's start", "search", "selection", "report"])
 def test_a_signal_in_any_phase(
     program: Start, summary: Callable[[], dict[str, Any]], phase: str, number: signal.Signals, tmp_path: Path
 ) -> None:
+    shared = set(Path("/dev/shm").iterdir())
     process = program(*JOB)
     if phase == "imports":
         time.sleep(0.4)
     elif phase == "Ray's start":
         while not any("gcs_server" in child.name() for child in descendants(process)):
             time.sleep(0.05)
-    else:
+    elif phase == "search":
         read_until(process, r"\[1/8\]")
+    else:
+        read_until(process, "selection: ")
+    if phase == "report":  # trials.csv is written just before
+        while not list((tmp_path / "results").glob("*/trials.csv")):
+            time.sleep(0.02)
     children = descendants(process)
     began = time.monotonic()
     process.send_signal(number)
@@ -303,6 +330,7 @@ def test_a_signal_in_any_phase(
     assert process.returncode == 75
     assert summary()["status"] == "interrupted"
     assert all_end(children)
+    assert set(Path("/dev/shm").iterdir()) <= shared
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
     assert re.search(r"digest sha256:[0-9a-f]{64}", output)
     assert not re.search("warning|/dev/shm", output, re.IGNORECASE)  # with Docker's own 64 MB there
     assert "5e" * 32 not in output
-    assert "ray get-auth-token" in output
+    assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints" in output
     assert docker("exec", container, "stat", "-c", "%a", "/tmp/ray-auth-token").strip() == "600"
     url = address(container)
     assert status(f"{url}/api/gcs_healthz") == 200

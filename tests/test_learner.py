@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from reference import Reference
 from test_determinism import plain_processor
 
-from tictactoe.evaluation import check
 from tictactoe.game import Board
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.tuning.replicates import Job, Replicates
@@ -133,7 +132,6 @@ def test_symmetric_tables_learn_symmetric_values() -> None:
     lookup = first.entries.lookup
     corners = {float(first.table[lookup[cell]]) for cell in (0, 2, 6, 8)}
     assert len(corners) == 1
-    assert not check(first).exploitability > 2
 
 
 FINGERPRINT = """

@@ -198,7 +198,7 @@ def test_the_page_says_what_was_found(folder: Path, content: Content) -> None:
         "24 configurations of a Q-learner taught themselves 3x3x3 by self-play, each on 4 seeds with a budget of 3,000 games.",
         f"trial_{summary['best']['index']:05d} won. Its policy plays optimally: exploitability 0, exactly.",
         "444 games to optimal Half of the fresh seeds (64)",
-        "the median's 95 % interval is 400 to 500",
+        "the median is between 400 and 500, 93.8 % sure.",
         f"{1.25 * summary['best']['par10']:,.0f} PAR-10 on fresh seeds",
         f"{summary['best']['par10']:,.0f} PAR-10 in the search",
         "1.25 × winner's-curse gap",
@@ -268,6 +268,15 @@ def test_one_trial_that_never_learned(tmp_path: Path) -> None:
     assert "never games to optimal Less than half of the searched seeds (1)" in content.text
     assert "does not play optimally" in content.text
     assert "0 of 1 trials were solved on every seed" in content.text
+
+
+def test_a_report_that_cannot_be_made_is_said_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, said = made_up.results(tmp_path, trials=1, seeds=1, games=200), list[str]()
+    summary = made_up.change(tmp_path)
+    assert report.write_or_say(tmp_path, learner, summary, said.append) == [tmp_path / "report.html"]
+    monkeypatch.setattr(report, "_page", lambda *arguments: 1 / 0)
+    assert report.write_or_say(tmp_path, learner, summary, said.append) == []
+    assert len(said) == 1 and "ZeroDivisionError" in said[0] and f"main.py report {tmp_path.name}" in said[0]
 
 
 def test_attempts_are_drawn_one_after_another() -> None:

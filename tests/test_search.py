@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from conftest import digest_of
 
@@ -92,17 +91,6 @@ def test_an_interrupted_search_goes_on(
     assert f"{len(kept)} of 8 trials are finished already" in output
     assert digest_of(output) == expected
     assert next((tmp_path / "results").iterdir()).joinpath("journal.jsonl").read_text().splitlines()[: len(kept)] == kept
-
-
-def test_a_signal_while_ray_starts(program: Callable[..., subprocess.Popen[str]], summary: Callable[[], dict]) -> None:
-    process = program(*SMALL)
-    time.sleep(4)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    assert process.returncode == 75
-    _, alive = psutil.wait_procs(children, timeout=15)
-    assert not alive
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatc
         (["--seed", "-1"], ["--seed", "0"]),
         (["--search", "grid"], ["--search", "random", "optuna"]),
         (["--scheduler", "pbt"], ["--scheduler", "none", "asha"]),
+        (["--results-dir", "~nobody-of-that-name/x"], ["--results-dir", "no such user"]),
         (["--time-budget", "nan"], ["--time-budget", "finite"]),
         (["--cpus-per-trial", "0"], ["--cpus-per-trial", "greater than 0"]),
         (["--name", "a/b"], ["--name", "slash"]),
@@ -165,6 +166,19 @@ def test_commands_take_a_name_and_the_environment_but_are_named_only_on_the_comm
     assert (load(["play"]).name, load(["play"]).play_as) == ("theirs", "O")
     assert load(["report"]).command == "report"
     assert load(["--name", "play"]).command == "search"
+
+
+def test_the_help_says_what_is_promised_of_the_digest() -> None:
+    text = " ".join(settings.parser().format_help().split())
+    assert "with both, results are the same at any concurrency" in text
+    assert "with asha results repeat with --max-concurrent 1 only" in text
+
+
+def test_a_variable_that_is_set_but_empty_hides_no_line_of_the_file(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(clean, "WANDB_API_KEY=secret\nWANDB_PROJECT=mine\n")
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    key = load([]).wandb_api_key
+    assert key is not None and key.get_secret_value() == os.environ["WANDB_API_KEY"] == "secret"
 
 
 @given(

@@ -80,7 +80,8 @@ def test_offline_runs_can_be_read_back(finish: Callable[..., tuple[int, str, str
         assert run["history"][-1]["par10"] == record["par10"]
         assert run["summary"]["solved"] == record["solved"]
     assert len({run["id"] for run in runs.values()}) == 4
-    assert "leaderboard" in runs["search"]["history"][-1]
+    assert {"leaderboard", "report"} <= runs["search"]["history"][-1].keys()
+    assert [path.suffix for path in (folder / "wandb").glob("offline-run-*-search/files/media/html/*")] == [".html"]
     assert any(name.startswith("policy-") for name in runs["search"]["artifacts"])
 
 

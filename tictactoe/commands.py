@@ -23,31 +23,33 @@ LISTED = 5
 def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
     """Carry out the settings' command; returns the exit code. Raises SettingsError when there is no such search."""
     folder = find(chosen.results_dir, chosen.name)
-    if chosen.command == "report":
-        from tictactoe.reporting.report import write
-
-        console.print(f"report: {write(folder, winner(folder, console))}")
-    else:
-        play(folder, chosen.play_as, interrupt, console)
-    return 0
-
-
-def play(folder: Path, side: str, interrupt: Interrupt, console: Console) -> None:
-    """Play against the winner's policy until the player leaves, for which signals are a way like any other."""
-    from tictactoe.play import Match
-    from tictactoe.policy import Policy
-
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         if interrupt.event.is_set():  # one came before
-            return
+            return 0
+        if chosen.command == "report":
+            from tictactoe.reporting.report import write
+
+            console.print(f"report: {write(folder, winner(folder, console))}")
+        else:
+            play(folder, chosen.play_as, console)
+    except KeyboardInterrupt:
+        console.print()
+        return 0 if chosen.command == "play" else 75  # a report that is not whole is not written
+    return 0
+
+
+def play(folder: Path, side: str, console: Console) -> None:
+    """Play against the winner's policy until the player leaves. Raises SettingsError when the policy is no good."""
+    from tictactoe.play import Match
+    from tictactoe.policy import Policy
+
+    try:
         with console.status("reading the policy"):
             policy = Policy.load(folder / "policy.json")
         console.print(f"search {folder.name}, board {policy.board}")
         Match(console, policy, lambda: winner(folder, console)).play("XO".index(side))
-    except KeyboardInterrupt:
-        console.print()
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

@@ -10,6 +10,8 @@ from types import FrameType
 
 EXIT_SECONDS = 6.0
 """From a signal to the end of the process at the latest; `docker stop` kills after 10."""
+AGAIN_SECONDS = 0.5
+"""Between two requests to `Tuner.fit` to return."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -29,6 +31,7 @@ class Interrupt:
 
     def install(self) -> None:
         """Take over both signals; only the main thread can."""
+        signal.signal(signal.SIGUSR1, _nothing)  # until `Tuner.fit` has a handler of its own; the default ends the process
         self._listening, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -41,19 +44,23 @@ class Interrupt:
             signal.signal(number, _nothing)
 
     def end_fit(self) -> None:
-        """Have a running `Tuner.fit` return."""
-        if self.fitting:
+        """Have a running `Tuner.fit` return: asked until it does, since it does not listen from its first moment on."""
+        threading.Thread(target=self._end_fit, daemon=True).start()
+
+    def _end_fit(self) -> None:
+        while self.fitting:
             os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(AGAIN_SECONDS)
 
     def leave(self, code: int | None = None) -> None:
         """End the process and Ray's without asking anybody; what is on disk is whole at any time."""
-        from tictactoe.processes import ray_processes
+        from tictactoe import processes
 
-        for process in ray_processes():
-            # These two end with us anyway; seeing them go first, Ray's library would abort this process.
-            if process.name() not in ("raylet", "gcs_server"):
-                process.kill()
-        os._exit(self.exit_code if code is None else code)
+        try:
+            # The vital ones end with us anyway; seeing them go first, Ray's library would abort this process.
+            processes.kill(p for p in processes.ray_processes() if processes.name_of(p) not in processes.VITAL)
+        finally:
+            os._exit(self.exit_code if code is None else code)
 
     def _listen(self) -> None:
         while numbers := os.read(self._listening, 64):

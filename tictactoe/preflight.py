@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ TRIAL_MIB = 190
 """Memory that Ray, its dashboard and the program take, and each trial at a time on top; `benchmarks/memory.py` measures it."""
 SMALL_SHM_MIB = 120
 """Less room in /dev/shm than that, and the object store (`tuning/cluster.py`) goes elsewhere."""
+PORT_SECONDS = 3.0
+"""How long a named port is waited for, which a run that was killed just now may still hold."""
 CGROUP = Path("/sys/fs/cgroup")
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -188,19 +191,30 @@ def _free_port(found: Preflight, settings: Settings) -> None:
     """Take the next free port where nobody has named one and nobody outside relies on it."""
     host, first = settings.dashboard_host, settings.dashboard_port
     named = "dashboard_port" in settings.model_fields_set or host not in LOOPBACK
-    for port in range(first, min(first + (1 if named else 50), 65536)):
-        try:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                continue
-            option = f"--dashboard-port {port}" if error.errno == errno.EACCES else f"--dashboard-host {host}"
-            found.fatal.append(f"{option}: cannot be listened on ({error.strerror}); name another")
-            return
-        found.port = port
-        if port != first:
-            found.notes.append(f"port {first} is taken: the dashboard is on {port}")
-        return
-    found.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
+    end = time.monotonic() + PORT_SECONDS
+    try:
+        while named and not _is_free(host, first) and time.monotonic() < end:
+            time.sleep(0.1)
+        for port in range(first, min(first + (1 if named else 50), 65536)):
+            if _is_free(host, port):
+                found.port = port
+                if port != first:
+                    found.notes.append(f"port {first} is taken: the dashboard is on {port}")
+                return
+        found.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
+    except OSError as error:
+        option = f"--dashboard-port {first}" if error.errno == errno.EACCES else f"--dashboard-host {host}"
+        found.fatal.append(f"{option}: cannot be listened on ({error.strerror}); name another")
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Raises OSError when it cannot be listened on whoever else does."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True

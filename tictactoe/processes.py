@@ -11,18 +11,26 @@ from pathlib import Path
 
 import psutil
 
+VITAL = ("raylet", "gcs_server")
+"""The processes without which Ray is lost."""
 MARK = "TICTACTOE_STARTED_BY"
 """Environment variable that what a run starts inherits: `<pid of the program> <its start time>`."""
 
 
 def ray_processes() -> list[psutil.Process]:
-    """Ray's processes below this one."""
-    return [child for child in psutil.Process().children(recursive=True) if _is_ray(child)]
+    """The processes of a Ray that this one has started: its children of Ray's, and all below them."""
+    found = []
+    for child in psutil.Process().children():
+        if _is_ray(child):
+            found.append(child)
+            with suppress(psutil.NoSuchProcess):
+                found += child.children(recursive=True)
+    return found
 
 
 def idle_workers() -> list[psutil.Process]:
     """Ray's worker processes below this one that have nothing to do."""
-    return [child for child in ray_processes() if _name(child) == "ray::IDLE"]
+    return [child for child in ray_processes() if name_of(child) == "ray::IDLE"]
 
 
 def left_by(pid: int, mark: str) -> list[psutil.Process]:
@@ -46,6 +54,13 @@ def remove_sessions(pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill those that have not ended yet."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
 def end(processes: Iterable[psutil.Process], patience: float) -> None:
     """Wait `patience` seconds for processes to end by themselves, then kill those that have not."""
     waiting = _living(processes)
@@ -53,9 +68,7 @@ def end(processes: Iterable[psutil.Process], patience: float) -> None:
     while waiting and time.monotonic() < deadline:
         time.sleep(0.02)
         waiting = _living(waiting)
-    for process in waiting:
-        with suppress(psutil.Error):
-            process.kill()
+    kill(waiting)
     deadline = time.monotonic() + 1.0
     while (waiting := _living(waiting)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -73,19 +86,19 @@ def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if lives(process)]
 
 
-def _name(process: psutil.Process) -> str:
+def name_of(process: psutil.Process) -> str:
+    """Its name, empty when it has just ended."""
     try:
         return str(process.name())
-    except psutil.Error:  # it has just ended
+    except psutil.Error:
         return ""
 
 
 def _is_ray(process: psutil.Process) -> bool:
-    try:
-        words = [process.name(), *process.cmdline()[:3]]
-    except (psutil.Error, OSError):  # it has just ended
-        return False
-    return any("ray" in word for word in words)
+    """Wherever Python and this program are installed: a folder above them may well be called ray."""
+    with suppress(psutil.Error, OSError):  # it has just ended
+        return name_of(process) in VITAL or any("/site-packages/ray/" in word for word in process.cmdline()[:3])
+    return False
 
 
 def _belongs(process: psutil.Process, mark: str, sessions: tuple[str, ...]) -> bool:

@@ -44,8 +44,12 @@ class Settings(BaseSettings):
     seeds: int = Field(32, ge=1, le=10_000, description="replicates of each configuration, each with its own seed")
     games: int = Field(50_000, ge=1, le=10**12, description="self-play games of each replicate")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the whole search")
-    search: Literal["random", "optuna"] = Field("random", description="how configurations are chosen")
-    scheduler: Literal["none", "asha"] = Field("none", description="whether poor trials are stopped early")
+    search: Literal["random", "optuna"] = Field(
+        "random", description="how configurations are chosen; with both, results are the same at any concurrency"
+    )
+    scheduler: Literal["none", "asha"] = Field(
+        "none", description="whether poor trials are stopped early; with asha results repeat with --max-concurrent 1 only"
+    )
     max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as the CPUs hold)")
     time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")
     cpus_per_trial: float = Field(1.0, gt=0, le=1024, allow_inf_nan=False, description="CPUs that a trial reserves")
@@ -83,7 +87,10 @@ class Settings(BaseSettings):
     def _results_dir(cls, value: Path) -> Path:
         if "\0" in str(value):
             raise ValueError("a path cannot hold a null character")
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("there is no such user; name a folder") from None
 
     @field_validator(*_SECRETS)
     @classmethod
@@ -114,7 +121,7 @@ def load(arguments: list[str]) -> Settings:
     lines = read_env_file(path)
     for key, value in lines.items():
         if not key.startswith(PREFIX) and value.strip() not in PLACEHOLDERS:
-            os.environ.setdefault(key, value)
+            os.environ[key] = os.environ.get(key) or value  # a variable that is set but empty says nothing
     try:
         return Settings(_env_file=path if lines else None, _env_file_encoding="utf-8", **given)  # type: ignore[call-arg]
     except ValidationError as error:
@@ -158,9 +165,9 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         epilog=f"Every option is also an environment variable ({PREFIX}NUM_SAMPLES=64) and a line of .env. "
         "Exit codes: 0 finished, 1 failed, 2 bad input or failed check, "
         "75 interrupted and saved (run the same command again to go on). "
-        "--check and every search refuse to start, with 2, when: fewer CPUs or GPUs than one trial needs, a memory "
-        "limit below the footprint, results or home folder not writable, a named dashboard port taken, results on a "
-        "local path with several nodes.",
+        "--check and every search refuse to start, with 2, when: fewer CPUs than one trial needs, a memory limit below "
+        "the footprint, results or home folder not writable, a named dashboard port taken. Once Ray is up a search also "
+        "refuses fewer GPUs than one trial needs, and results on a local path with several nodes.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

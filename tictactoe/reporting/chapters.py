@@ -61,7 +61,7 @@ def _tiles(found: Findings) -> Iterable[str]:
     best, fresh, cost = found.best, found.fresh, found.summary["cost"]
     if fresh:
         low, high = fresh["interval"]
-        interval = f"the median's 95 % interval is {games(low)} to {games(high)}."
+        interval = f"the median is between {games(low)} and {games(high)}, {found.confidence} sure."
         yield _tile(
             games(fresh["median"]), "games to optimal", f"{_half(fresh['median'], fresh['seeds'], 'fresh')}; {interval}"
         )
@@ -149,7 +149,7 @@ def finalists(found: Findings, plot: Plot) -> str:
         )
         for row in found.finalists
     ]
-    header = ("trial", "PAR-10, search", "PAR-10, fresh", "median, fresh", "95 % interval", "seeds", "verdict")
+    header = ("trial", "PAR-10, search", "PAR-10, fresh", "median, fresh", "interval", "seeds", "verdict")
     selection = found.summary["selection"]
     return f"""
 <p>The best trials ran again on fresh seeds, in {selection["rounds"]} rounds and {selection["learner_cpu_s"]:,.1f} s of the

@@ -53,7 +53,13 @@ class Findings:
     @property
     def fresh(self) -> dict[str, Any] | None:
         """The winner on seeds the search never saw; None in results from before there were any."""
-        return self.best.get("fresh") or self.summary.get("fresh")
+        return self.best.get("fresh")
+
+    @property
+    def confidence(self) -> str:
+        """How sure the finalists' intervals are, all together."""
+        assert self.fresh is not None
+        return f"{100 * self.fresh['confidence']:.3g} %"
 
     @property
     def finalists(self) -> list[dict[str, Any]]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tictactoe.evaluation import Odds
 
+if TYPE_CHECKING:
+    from tictactoe.preflight import Preflight
+
 ROWS = 10
 LAYOUT: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False}
 
 
-def show_start(console: Console, name: str, dashboard: str, token: str, notes: list[str]) -> None:
+def show_start(console: Console, name: str, dashboard: str, found: Preflight, notes: list[str]) -> None:
     """Where to look while the search runs."""
     console.print(f"search {name}")
     console.print(
-        f"Ray dashboard: {dashboard}  (sign in with the token that `ray get-auth-token` prints; from {token})",
-        markup=False,
-        soft_wrap=True,
+        f"Ray dashboard: {dashboard}  (sign in with the token that `{found.token_command}` prints; from {found.token_source})"
     )
     for note in notes:
         console.print(note)
@@ -57,8 +58,7 @@ def show(console: Console, folder: Path) -> None:
         console.print(f"  as {seat} against random: wins {odds.win:.4%}, draws {odds.draw:.4%}, loses {odds.loss:.4%}")
     console.print(
         f"{cost['wall_s']:.1f} s, {cost['games'] / 1e6:,.1f}M games, {cost['learner_share']:.0%} of the slots' time spent "
-        f"learning; results in {folder}",
-        markup=False,
+        f"learning; results in {folder}"
     )
     console.print(f"digest {summary['digest']}")
 

@@ -69,7 +69,8 @@ def finalists(found: Findings) -> Plot:
     _legend(axes)
     tied = sum(bool(row["tied"]) for row in rows)
     caption = (
-        "Each mark is a finalist's median on seeds the search never saw and each line its 95 % interval; the winner is first. "
+        "Each mark is a finalist's median on seeds the search never saw and each line its interval; the winner is first. "
+        f"All of them hold the true medians, {found.confidence} sure. "
         f"{tied} of {len(rows)}, the winner among them, cannot be told apart at 95 %."
     )
     return finish(figure, "finalists", "Finalists on fresh seeds", caption)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,20 @@ def write(folder: Path, learner: QLearner, summary: dict[str, Any] | None = None
         _write(folder / "plots" / f"{plot.name}.png", plot.png)
     _write(folder / "report.html", _page(found, chapters, learner).encode())
     return folder / "report.html"
+
+
+def write_or_say(folder: Path, learner: QLearner, summary: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
+    """`write`, or say why that cannot be done: a search whose results are whole is not to fail for a plot.
+
+    Returns what was written. Raises OSError when the folder cannot be written to.
+    """
+    try:
+        return [write(folder, learner, summary)]
+    except OSError:
+        raise
+    except Exception as error:
+        say(f"the report could not be made ({type(error).__name__}: {error}); `main.py report {folder.name}` tries again")
+        return []
 
 
 def _chapters(found: Findings) -> tuple[dict[str, str], list[Plot]]:

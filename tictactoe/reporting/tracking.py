@@ -197,7 +197,7 @@ class Tracker:
         wandb.teardown()
 
     def _handle(self, wandb: Any, kind: str, index: int, content: Any) -> None:
-        if kind == "start":
+        if kind == "start" and index not in self._runs:  # it is: tried again after its process was lost
             self._runs[index] = self._run(wandb, f"trial_{index:05d}", content)
         elif kind == "log" and index in self._runs:
             self._runs[index].log(_finite(content), step=int(content["games"]))

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,6 @@ OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
-VITAL = ("raylet", "gcs_server")
-"""The processes without which Ray is lost."""
-
-
-@dataclass
-class Cluster:
-    """A Ray that is up."""
-
-    address: str
-    """The dashboard's address."""
-    local: bool
-    """Whether it is ours, and ends with us."""
 
 
 class Launch:
@@ -72,8 +59,8 @@ class Launch:
         # stays, since Linux sends Ray's processes their parent-death signal when the thread that made them ends.
         threading.Thread(target=self._initialize, args=(arguments,), daemon=True).start()
 
-    def wait(self, interrupt: Interrupt) -> Cluster | None:
-        """The cluster once it is up; None if interrupted meanwhile.
+    def wait(self, interrupt: Interrupt) -> str | None:
+        """The dashboard's address once Ray is up; None if interrupted meanwhile.
 
         Raises SettingsError when it lacks what a trial needs, RuntimeError when it does not come up.
         """
@@ -88,7 +75,7 @@ class Launch:
             raise RuntimeError(f"Ray did not start: {reason}") from started
         self._require()
         url = started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}"
-        return Cluster(f"http://{url}", not self._existing)
+        return f"http://{url}"
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
         try:
@@ -140,7 +127,7 @@ def stopped_at_end(folder: Path) -> Iterator[None]:
 def watched(lost: Callable[[], None]) -> Iterator[None]:
     """Call `lost` when the local Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
     stopped = threading.Event()
-    vital = [process for process in processes.ray_processes() if process.name() in VITAL]
+    vital = [process for process in processes.ray_processes() if processes.name_of(process) in processes.VITAL]
 
     def run() -> None:
         while not stopped.wait(1.0):

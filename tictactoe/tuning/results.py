@@ -50,6 +50,8 @@ class Folder:
             self._lock.close()
             path.mkdir()
             self._lock = _lock(path)
+            with suppress(FileNotFoundError):  # which the reaper of a killed run may still hold
+                (aside / "lock.reaper").rename(path / "lock.reaper")
         self.notes: list[str] = []
         """What was found damaged and will be mended, in words."""
         known = self._identity()
@@ -78,12 +80,15 @@ class Folder:
         return json.loads(json.dumps(known))
 
     def _mended_journal(self) -> list[str]:
-        """Take damaged lines out of the journal, and name them."""
-        journal = Journal(self.path / "journal.jsonl")
-        whole = journal.read()
-        if journal.damaged:
-            write_atomically(journal.path, "".join(map(Journal.line, whole)))
-        return [f"journal.jsonl, line {number}, was damaged: its trial is run again" for number in journal.damaged]
+        """Take damaged lines out of the journals, and name them."""
+        found = []
+        for name, lost in (("journal.jsonl", "its trial is run again"), ("fresh.jsonl", "its replicates are run again")):
+            journal = Journal(self.path / name)
+            whole = journal.read()
+            if journal.damaged:
+                write_atomically(journal.path, "".join(map(Journal.line, whole)))
+            found += [f"{name}, line {number}, was damaged: {lost}" for number in journal.damaged]
+        return found
 
     def _damage(self) -> list[str]:
         """What is damaged in the files of a finished search, and what will be done about it."""
@@ -118,6 +123,8 @@ class Folder:
         write_unfinished(self.path, self._settings, "interrupted")
         try:
             yield
+        except SettingsError:
+            raise  # nothing has been run
         except Exception:
             with suppress(OSError):  # a full disk may be the reason; then it stays "interrupted"
                 write_unfinished(self.path, self._settings, "interrupted" if interrupt.event.is_set() else "failed")
@@ -277,6 +284,8 @@ def _lock(path: Path) -> IO[str]:
     file = (path / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), (path / "lock").stat()):  # moved aside by another just now
+            raise BlockingIOError
     except OSError:
         file.close()
         raise SettingsError(f"{path} is in use by another search; wait for it, or choose another --name") from None

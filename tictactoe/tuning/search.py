@@ -89,7 +89,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         raise RuntimeError(f"{journal.path}: {relay.unwritable.strerror}; finished trials are safe: mend that, then {GO_ON}")
     records = journal.read()
     outcome = Outcome(records, relay.errors, interrupted=interrupt.event.is_set())
-    outcome.cost = _cost(settings, records, missing, relay)
+    outcome.cost = _cost(settings, records)
     done = len(records) + len(relay.errors)
     if done < settings.num_samples and not outcome.interrupted:
         outcome.truncated = settings.time_budget is not None and time.monotonic() - start >= settings.time_budget
@@ -103,12 +103,13 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     return outcome
 
 
-def _cost(settings: Settings, records: list[dict[str, Any]], missing: list[int], relay: Relay) -> dict[str, float]:
-    """Learner CPU seconds and games of all trials; the learner's share of the slot seconds of this attempt's trials."""
-    ours = [record for record in records if record["index"] in set(missing)]
+def _cost(settings: Settings, records: list[dict[str, Any]]) -> dict[str, float]:
+    """Learner CPU seconds and games of all trials, and the learner's share of the slots' seconds between the first
+    trial's start and the last one's end in each attempt that has finished any."""
     cpu, played = (sum(record[name] for record in records) for name in ("learner_cpu_s", "played"))
-    span = max((r["ended_s"] for r in ours), default=0.0) - min((r["started_s"] for r in ours), default=0.0)
-    share = sum(r["learner_cpu_s"] for r in ours) / (span * slots(settings)) if span > 0 else 0.0
+    attempts = [[r for r in records if r["attempt"] == number] for number in {r["attempt"] for r in records}]
+    spans = [max(r["ended_s"] for r in ours) - min(r["started_s"] for r in ours) for ours in attempts]
+    share = cpu / (sum(spans) * slots(settings)) if sum(spans) > 0 else 0.0
     return {"learner_cpu_s": cpu, "learner_share": share, "games": played, "games_per_cpu_s": played / cpu if cpu else 0.0}
 
 
@@ -138,6 +139,19 @@ def _load(board: str, games: int) -> None:
     Replicates(job, hyperparameters({"gamma": 0.9})).warm_up()
 
 
+class TimeBudget(tune.Stopper):
+    """Ends the search after some seconds. Ray Tune's own one goes by the wall clock, which may be set meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return time.monotonic() >= self._end
+
+
 def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[dict[str, Any]], relay: Relay) -> tune.Tuner:
     partial_dir = folder / "tune" / "partial"
     partial_dir.mkdir(parents=True, exist_ok=True)
@@ -165,7 +179,6 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
             scheduler=scheduler,
             num_samples=1 if searcher is None else len(missing),
             max_concurrent_trials=settings.max_concurrent,
-            time_budget_s=settings.time_budget,
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
             trial_dirname_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
@@ -175,6 +188,7 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder),
+            stop=None if settings.time_budget is None else TimeBudget(settings.time_budget),
             callbacks=[relay],
             verbose=1 if settings.verbose else 0,
             # Trials save themselves; what Tune would save at their end is empty, and fails them on a full disk.
