@@ -1,4 +1,4 @@
-"""What a trial costs beyond learning: slot seconds of the default search that no learner used.
+"""What a trial costs beyond learning: slot seconds of the default search that no learner used, and checkpoints.
 
 A slot is one of the trials that run at a time; slot seconds are slots x (end of the last - start of the first
 trial). The rest of the wall time is Ray's start, and the results at the end.
@@ -6,16 +6,24 @@ trial). The rest of the wall time is Ray's start, and the results at the end.
 
 from __future__ import annotations
 
+import tempfile
+import time
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.common import arguments, search, show
+from tictactoe.learner import Hyperparameters
+from tictactoe.tuning.replicates import Job, Replicates
+from tictactoe.tuning.trial import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 
 
 def main() -> None:
     options = arguments(__doc__, repetitions=3, slots=2)
     rows = []
-    for mode in ("disabled", "offline"):
-        runs = [search("--num-cpus", str(options.slots), WANDB_MODE=mode) for _ in range(options.repetitions)]
+    for algorithm, mode in (("random", "disabled"), ("random", "offline"), ("optuna", "disabled")):
+        command = ("--num-cpus", str(options.slots), "--search", algorithm)
+        runs = [search(*command, WANDB_MODE=mode) for _ in range(options.repetitions)]
         figures = []
         for run in runs:
             journal, cost = run["journal"], run["summary"]["cost"]
@@ -26,9 +34,26 @@ def main() -> None:
             ))  # fmt: skip
         names = ("overhead slot-s/trial", "learner share", "startup s", "trials s", "process s")
         rows.append(
-            {"W&B": mode} | {name: median(values) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
+            {"search": algorithm, "W&B": mode}
+            | {name: median(values) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
         )
     show(f"Overhead of the default search, medians of {options.repetitions} runs", rows, options.json)
+    show("What checkpoints cost", [checkpoint("3x3x3", 32, 50_000), checkpoint("4x4x4", 1, 500_000)], None)
+
+
+def checkpoint(board: str, seeds: int, games: int) -> dict[str, Any]:
+    """Time to save a configuration's replicates, and its share of a trial that saves as often as it may."""
+    replicates = Replicates(Job(board, seeds, games, seed=0), Hyperparameters())
+    replicates.advance(float("inf"), games)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(5):
+            began = time.perf_counter()
+            replicates.save(Path(folder, "state.npz"))
+            seconds.append(time.perf_counter() - began)
+    cost = median(seconds)
+    share = cost / (cost + max(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE))
+    return {"board": board, "seeds": seeds, "ms/checkpoint": 1000 * cost, "share of a trial at most": share}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
           "--user", "12345:54321")  # fmt: skip
+SECRET = "0123456789abcdef" * 2 + "01234567"
 SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
 LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
 
@@ -33,13 +35,19 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    """The image built from this folder, or the one that IMAGE names."""
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image built from a copy of this folder with secrets lying about in it, or the one that IMAGE names."""
     if name := os.environ.get("IMAGE"):
         return name
+    context = tmp_path_factory.mktemp("context") / "clone"
+    needless = shutil.ignore_patterns(".venv", ".git", "results", "wandb", "__pycache__", ".*_cache", ".hypothesis")
+    shutil.copytree(ROOT, context, ignore=needless)
+    (context / ".git").mkdir()
+    for name in (".env", "tictactoe/.env", ".git/config"):
+        (context / name).write_text(f"WANDB_API_KEY={SECRET}\n")
     build = subprocess.run(
         ["docker", "build", "-t", "mnist-ray-tune:latest", *os.environ.get("DOCKER_BUILD_OPTIONS", "").split(), "."],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=context, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
     return "mnist-ray-tune:latest"
@@ -197,6 +205,9 @@ def test_check_says_where_things_stand(start: Callable[..., str]) -> None:
 def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
     history = docker("history", "--no-trunc", image)
     assert not re.search(r"(?i)(api_key|auth_token)=\S", history)
+    assert SECRET not in history
+    places = ("/app", "/etc", "/home", "/opt", "/results", "/root", "/tmp", "/var")
+    assert docker("run", "--rm", "--user", "0", "--entrypoint", "grep", image, "-rl", SECRET, *places, check=False) == ""
     files = docker("run", "--rm", "--entrypoint", "find", image, "/app", "/results", "/tmp", "-not", "-path", "*/numba-cache/*")
     for unwanted in (".env", ".git", "/tests", "wandb", "Dockerfile"):
         assert unwanted not in files
@@ -206,7 +217,10 @@ def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
         name for name in files.split() if name.startswith("/app/tictactoe/") and not name.endswith(("__pycache__", ".pyc"))
         and name not in {f"/app/{path.parent}" for path in ours}
     }  # fmt: skip
-    config = json.loads(docker("image", "inspect", image))[0]["Config"]
+    (inspected,) = json.loads(docker("image", "inspect", image))
+    (base,) = json.loads(docker("image", "inspect", "python:3.12-slim"))
+    assert inspected["Size"] - base["Size"] <= 1.2e9
+    config = inspected["Config"]
     assert config["User"] == "1000:1000"
     assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
     assert list(config["ExposedPorts"]) == ["8265/tcp"]
