@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tictactoe.preflight import Preflight
 
 ROWS = 10
+WIDE = 110
+"""Columns of a screen that has room for configurations; they are in trials.csv as well."""
 LAYOUT: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False}
 
 
@@ -35,9 +37,12 @@ def show(console: Console, folder: Path) -> None:
     best, policy, cost = summary["best"], summary["policy"], summary["cost"]
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: float(row["par10"]))
-    keys = [key for key in best["config"] if len({row[key] for row in rows}) > 1]
+    differing = [key for key in best["config"] if len({row[key] for row in rows}) > 1]
+    keys = differing if console.width >= WIDE else []
     table = Table(title=f"{len(rows)} trials, best first, on the search's own seeds", **LAYOUT)
-    for name in ("trial", "PAR-10", "median", "solved", *keys):
+    for name in ("trial", "PAR-10", "median", "solved"):
+        table.add_column(name, justify="right", no_wrap=True)  # where there is little room, others wrap
+    for name in keys:
         table.add_column(name.replace("_", " "), justify="right")
     for row in rows[:ROWS]:
         middle = row["median"] if row["median"] == "inf" else f"{float(row['median']):,.0f}"
@@ -81,7 +86,7 @@ def _show_finalists(console: Console, summary: dict[str, Any]) -> None:
     console.print(table)
     replicates, seconds = sum(row["seeds"] for row in finalists), selection["learner_cpu_s"]
     console.print(
-        f"cost of the fresh seeds: {replicates} replicates, {seconds:.1f} s of the learner's CPU time, "
+        f"cost of the fresh seeds: {_count(replicates, 'replicate')}, {seconds:.1f} s of the learner's CPU time, "
         f"{seconds / summary['cost']['learner_cpu_s']:.0%} of the search's"
     )
 
@@ -96,7 +101,7 @@ def _show_winner(console: Console, summary: dict[str, Any]) -> None:
         return
     low, high = map(_games, fresh["interval"])
     console.print(
-        f"{name}, optimal play after {_games(fresh['median'])} games (median of {fresh['seeds']} fresh seeds; "
+        f"{name}, optimal play after {_games(fresh['median'])} games (median of {_count(fresh['seeds'], 'fresh seed')}; "
         f"{low} to {high}, {fresh['confidence']:.0%} sure)"
     )
     winner = selection["finalists"][0]
@@ -112,6 +117,10 @@ def _show_winner(console: Console, summary: dict[str, Any]) -> None:
 def _gap(finalist: dict[str, Any]) -> str:
     there, here = finalist["search_par10"], finalist["par10"]
     return f"PAR-10 {_games(there)} in the search, {_games(here)} on fresh seeds ({here / there:.2f} times)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _games(number: float | None) -> str:
