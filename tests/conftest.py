@@ -46,6 +46,12 @@ def digest_of(output: str) -> str:
     return str(found)
 
 
+def published_digest() -> str:
+    """The default search's digest, as the README gives it."""
+    (found,) = re.findall(r"digest (sha256:[0-9a-f]{64})", (ROOT / "README.md").read_text())
+    return str(found)
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `python main.py` with options and environment variables, perhaps `under` another program.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, digest_of, published_digest
 
 from benchmarks.memory import BOUND_MIB, measure, pod_options
 
@@ -107,7 +107,7 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
     container = start("-p", "127.0.0.1::8265", "-e", "RAY_AUTH_TOKEN=" + "5e" * 32)
     output = wait_for(container, "the dashboard stays")
     assert "exploitability 0 (exact)" in output
-    assert re.search(r"digest sha256:[0-9a-f]{64}", output)
+    assert digest_of(output) == published_digest()  # in the container as out of it
     assert not re.search("warning|/dev/shm", output, re.IGNORECASE)  # with Docker's own 64 MB there
     assert "5e" * 32 not in output
     assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints" in output
