@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -169,6 +170,11 @@ def test_a_token_from_the_environment_is_named_written_and_not_shown(
 def test_how_to_print_the_token_from_where_the_user_sits(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert check().token_command == f"{Path(sys.executable).parent.name}/ray get-auth-token"
+    assert Path(sys.executable).with_name("ray").exists()
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert check().token_command == "ray get-auth-token"
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     assert check().token_command == "kubectl exec deploy/mnist-ray-tune -- ray get-auth-token"

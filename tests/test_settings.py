@@ -132,6 +132,7 @@ def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
     text = "".join(settings.parser(command).format_help() for command in ("search", *settings.COMMANDS))
     example = (ROOT / ".env.example").read_text()
     assert next(line for line in example.splitlines() if not line.startswith("#")).startswith("WANDB_API_KEY=")
+    assert text.count("(default:") >= len(Settings.model_fields) - 3  # the command and the secrets are no options
     for name, field in Settings.model_fields.items():
         if name in ("wandb_api_key", "ray_auth_token"):
             assert name.upper() + "=" in example

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import socket
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -170,12 +172,13 @@ def _shared_memory(found: Preflight, shm: Path) -> None:
 
 
 def _token(found: Preflight, settings: Settings) -> None:
-    outside = ""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
-        outside = "kubectl exec deploy/mnist-ray-tune -- "
+        ray = "kubectl exec deploy/mnist-ray-tune -- ray"
     elif settings.dashboard_host not in LOOPBACK and Path("/.dockerenv").exists():
-        outside = f"docker exec {socket.gethostname()} "  # Docker's default for it is the container's id
-    found.token_command = f"{outside}ray get-auth-token"
+        ray = f"docker exec {socket.gethostname()} ray"  # Docker's default for it is the container's id
+    else:
+        ray = "ray" if shutil.which("ray") else os.path.relpath(Path(sys.executable).with_name("ray"))
+    found.token_command = f"{ray} get-auth-token"
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode != "token" and not os.environ.get("RAY_ADDRESS"):
         found.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")

@@ -181,8 +181,9 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
 
 def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
     field = Settings.model_fields[name]
-    default = "" if field.default is None or isinstance(field.default, bool) else f" (default: {field.default})"
-    text = (field.description or "") + default
+    default = "off" if field.default is False else "none" if field.default is None else field.default
+    text = field.description or ""
+    text += "" if "(default:" in text else f" (default: {default})"
     if name == "hold":
         parser.add_argument(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=text)
     elif isinstance(field.default, bool):
