@@ -39,8 +39,10 @@ def _writable_copy(baked: Path) -> str:
     if not folder.exists():
         partial = tempfile.mkdtemp(prefix="numba-")
         shutil.copytree(baked, partial, dirs_exist_ok=True)
-        with suppress(OSError):  # another process was quicker
+        try:
             Path(partial).rename(folder)
+        except OSError:  # another process was quicker
+            shutil.rmtree(partial, ignore_errors=True)
     return str(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -39,18 +40,30 @@ def left_by(pid: int, mark: str) -> list[psutil.Process]:
     Most carry the mark; some of Ray's agents overwrite their environment with their title, but keep log files
     of the run's session open.
     """
-    sessions = tuple(f"{folder}/" for folder in session_folders(pid))
+    sessions = tuple(f"{folder}/" for folder in temporary_folders(pid))
     return [p for p in psutil.process_iter() if p.pid != os.getpid() and _belongs(p, mark, sessions)]
 
 
-def session_folders(pid: int) -> list[Path]:
-    """The session folders of the Ray that the process `pid` has started."""
-    return sorted(Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray").glob(f"session_*_{pid}"))
+def temporary_folders(pid: int) -> list[Path]:
+    """What the run `pid` has under the folder for temporary files: its own, and the session folders of its Ray."""
+    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    return [base / f"tictactoe-{pid}", *sorted((base / "ray").glob(f"session_*_{pid}"))]
 
 
-def remove_sessions(pid: int) -> None:
-    """Remove what Ray has left on disk: logs and sockets, some 5 MB a session."""
-    for folder in session_folders(pid):
+def use_temporary_folder() -> None:
+    """Have everything that this process starts put temporary files into a folder of its own, which is easily removed.
+
+    Only Ray stays where it would be: the names of its sockets may not be much longer.
+    """
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
+    own = temporary_folders(os.getpid())[0]
+    own.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+
+
+def remove_temporary_folders(pid: int) -> None:
+    """Remove what a run has left: Ray's logs and sockets, W&B's and Python's folders, some 8 MB."""
+    for folder in temporary_folders(pid):
         shutil.rmtree(folder, ignore_errors=True)
 
 

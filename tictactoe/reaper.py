@@ -25,9 +25,10 @@ def start(folder: Path) -> None:
 
     First waits for the reaper of an earlier run on the same folder, if it is still at work.
     """
-    from tictactoe.processes import MARK
+    from tictactoe.processes import MARK, use_temporary_folder
 
     mark = f"{os.getpid()} {time.time_ns()}"
+    use_temporary_folder()
     with (folder / "lock.reaper").open("w") as lock:
         _wait_for(lock.fileno())
         reading, _ = ends = os.pipe()  # the other end closes with this process
@@ -60,7 +61,7 @@ def main(pid: int, mark: str) -> None:
 
     processes.end(processes.left_by(pid, mark), PATIENCE_SECONDS)
     processes.end(processes.left_by(pid, mark), 0.0)  # what the first ones have started meanwhile
-    processes.remove_sessions(pid)
+    processes.remove_temporary_folders(pid)
 
 
 if __name__ == "__main__":

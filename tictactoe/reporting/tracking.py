@@ -181,6 +181,9 @@ class Tracker:
             self._queue.put(event)
 
     def _work(self) -> None:
+        # What is still to be sent belongs to the results; W&B would leave it, and its logs, in the home folder.
+        for name in ("data", "cache"):
+            os.environ.setdefault(f"WANDB_{name.upper()}_DIR", str(self._folder / "wandb" / name))
         try:
             import wandb
 

@@ -105,12 +105,12 @@ def release_workers() -> None:
 
 
 def stop() -> None:
-    """End Ray, wait until its processes are gone, and remove its session's folder."""
+    """End Ray, wait until its processes are gone, and remove what this run has in the folder for temporary files."""
     ours = processes.ray_processes()
     if ray.is_initialized():
         ray.shutdown()
     processes.end(ours, SHUTDOWN_SECONDS)
-    processes.remove_sessions(os.getpid())
+    processes.remove_temporary_folders(os.getpid())
 
 
 @contextmanager
