@@ -22,8 +22,8 @@ import psutil
 from benchmarks.common import ROOT, arguments, show
 
 JOB = ("--num-samples", "16", "--seeds", "16", "--games", "50000", "--num-cpus", "2")
-EARLIEST, LATEST = 2.0, 20.0
-"""When an attempt is killed, in seconds from its start."""
+EARLIEST_S, LATEST = 2.0, 1.5
+"""When an attempt is killed: seconds from its start, and times an undisturbed search at the latest."""
 
 
 def attempt(folder: Path, kill_after: float | None) -> tuple[int, list[psutil.Process]]:
@@ -45,14 +45,14 @@ def digest(folder: Path) -> str:
     return str(summary["digest"]) if summary["status"] == "finished" else str(summary["status"])
 
 
-def one_round(number: int, generator: random.Random) -> dict[str, Any]:
+def one_round(number: int, generator: random.Random, latest: float) -> dict[str, Any]:
     """Kill and start again until the search is finished."""
     kills: list[float] = []
     started: list[psutil.Process] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         while True:
-            after = generator.uniform(EARLIEST, LATEST)
+            after = generator.uniform(EARLIEST_S, latest)
             code, children = attempt(folder, after)
             started += children
             if code != -9:
@@ -73,12 +73,14 @@ def chaos(rounds: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
     """The undisturbed digest, and a row for each round."""
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
+        began = time.monotonic()
         code, _ = attempt(Path(name), None)
+        latest = LATEST * (time.monotonic() - began)
         assert code == 0, f"the undisturbed search ended with {code}"
         expected = digest(Path(name))
     rows = []
     for number in range(1, rounds + 1):
-        rows.append(one_round(number, generator))
+        rows.append(one_round(number, generator, latest))
         print(
             f"round {number} of {rounds}: {rows[-1]['kills']} kills, same digest: {rows[-1]['digest'] == expected}", flush=True
         )

@@ -73,6 +73,7 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kills_at_random_times_until_it_is_finished() -> None:
     undisturbed, rows = chaos(rounds=2, seed=1)
     assert [row["digest"] for row in rows] == [undisturbed] * 2
