@@ -110,6 +110,8 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
         outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
         summary, learner = results.compile_results(folder.path, chosen, outcome, selected)
         pages = report.write_or_say(folder.path, learner, summary, console.print)
+        if interrupt.event.is_set():
+            return
         results.finish(folder.path, summary)
         interrupt.exit_code = FINISHED
         tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", *pages])

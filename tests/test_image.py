@@ -173,6 +173,18 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
     wait_for(container, r"\[6/40\]")
 
 
+def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str]) -> None:
+    """The container's limit is real: the kernel ends the trial's process, again and again."""
+    faults = ("--volume", f"{ROOT / 'tests' / 'faults'}:/faults:ro", "--env", "PYTHONPATH=/faults", "--env", "FAULT=memory:3")
+    container = start(*faults, command=(*SMALL, "--no-hold"))
+    assert docker("wait", container).strip() == "0", docker("logs", container)
+    output = docker("logs", container)
+    assert output.count("trial_00003  is tried again") == 3
+    assert "trial_00003  failed: its process was ended for want of memory" in output
+    assert "1 trial failed" in output
+    assert len(set(re.findall(r"(trial_\d+)  finished", output))) == 5
+
+
 @pytest.mark.parametrize(
     ("options", "command", "says"),
     [

@@ -67,6 +67,16 @@ def remove_temporary_folders(pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def memory_kills() -> int:
+    """How many processes the kernel has ended here so far for want of memory: in our control group, or on the machine."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat"):
+        with suppress(OSError):
+            for line in Path(path).read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
 def kill(processes: Iterable[psutil.Process]) -> None:
     """Kill those that have not ended yet."""
     for process in processes:

@@ -51,7 +51,7 @@ def show(console: Console, folder: Path) -> None:
     console.print(table)
     _show_finalists(console, summary)
     if summary["num_errors"]:
-        console.print(f"{summary['num_errors']} trials failed; the reasons are in {folder / 'summary.json'}")
+        console.print(f"{_count(summary['num_errors'], 'trial')} failed; the reasons are in {folder / 'summary.json'}")
     if summary["truncated"]:
         console.print("the time budget ended the search before all trials were done")
     _show_winner(console, summary)

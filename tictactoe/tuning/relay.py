@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ray import tune
 
+from tictactoe.processes import memory_kills
 from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.space import hyperparameters
 
@@ -44,6 +45,7 @@ class Relay(tune.Callback):
         self.unwritable: OSError | None = None
         self.start = time.monotonic()
         self._give_up = give_up
+        self._memory_kills = memory_kills()
         self._started: dict[int, float] = {}
         self._finished: set[int] = set()
 
@@ -76,17 +78,26 @@ class Relay(tune.Callback):
             self._finish(trial, result, stopped=True)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = self._reason(trial)
         for observer in self.observers:
-            observer.trial_noted(trial.config["trial"]["index"], f"is tried again: {_reason(trial)}")
+            observer.trial_noted(trial.config["trial"]["index"], f"is tried again: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._failed(trial.config["trial"]["index"], _reason(trial))
+        self._failed(trial.config["trial"]["index"], self._reason(trial))
 
     def _failed(self, index: int, error: str) -> None:
         if index not in self.errors:
             self.errors[index] = error
             for observer in self.observers:
                 observer.trial_failed(index, error)
+
+    def _reason(self, trial: Any) -> str:
+        """Why a trial's process was lost, in one line."""
+        lines = [line.strip() for line in str(trial.get_pickled_error() or "").splitlines() if line.strip()]
+        known, self._memory_kills = self._memory_kills, memory_kills()
+        if self._memory_kills > known:
+            return "its process was ended for want of memory"
+        return " ".join(lines[:2])[:300] if lines else "its process died"
 
     def _finish(self, trial: Any, result: dict[str, Any], stopped: bool) -> None:
         index = trial.config["trial"]["index"]
@@ -112,9 +123,3 @@ class Relay(tune.Callback):
         self._finished.add(index)
         for observer in self.observers:
             observer.trial_finished(record)
-
-
-def _reason(trial: Any) -> str:
-    """Why a trial's process was lost, in one line."""
-    lines = [line.strip() for line in str(trial.get_pickled_error() or "").splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] if lines else "its process died"
