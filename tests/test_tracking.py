@@ -162,7 +162,7 @@ def test_a_network_lost_in_mid_search_changes_nothing(
         if "[3/8]" in line:
             wandb_server.lost.set()
     began = time.monotonic()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=30) == 0, process.stderr and process.stderr.read()
     assert time.monotonic() - began < 2 + 1  # output ends with the process, but for its last steps
     assert "W&B: online at" in output
     assert "W&B: the server stopped answering" in output
