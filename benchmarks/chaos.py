@@ -82,7 +82,9 @@ def chaos(rounds: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
     for number in range(1, rounds + 1):
         rows.append(one_round(number, generator, latest))
         print(
-            f"round {number} of {rounds}: {rows[-1]['kills']} kills, same digest: {rows[-1]['digest'] == expected}", flush=True
+            f"round {number} of {rounds}: {rows[-1]['kills']} kills, exit {rows[-1]['exit']}, "
+            f"same digest: {rows[-1]['digest'] == expected}",
+            flush=True,
         )
     return expected, rows
 

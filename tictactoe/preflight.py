@@ -126,6 +126,11 @@ def is_shared(path: Path) -> bool:
     return kind.startswith(("nfs", "cifs", "smb", "ceph", "gluster", "lustre", "fuse", "9p", "afs"))
 
 
+def port_is_fixed(settings: Settings) -> bool:
+    """Whether the dashboard must have its port: somebody has named it, or those outside rely on it."""
+    return "dashboard_port" in settings.model_fields_set or settings.dashboard_host not in LOOPBACK
+
+
 def _writable(found: Preflight, option: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +198,7 @@ def _token(found: Preflight, settings: Settings) -> None:
 def _free_port(found: Preflight, settings: Settings) -> None:
     """Take the next free port where nobody has named one and nobody outside relies on it."""
     host, first = settings.dashboard_host, settings.dashboard_port
-    named = "dashboard_port" in settings.model_fields_set or host not in LOOPBACK
+    named = port_is_fixed(settings)
     end = time.monotonic() + PORT_SECONDS
     try:
         while named and not _is_free(host, first) and time.monotonic() < end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ import ray
 
 from tictactoe import processes, reaper
 from tictactoe.interrupt import Interrupt
-from tictactoe.preflight import is_shared
+from tictactoe.preflight import is_shared, port_is_fixed
 from tictactoe.settings import Settings, SettingsError
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
+PORT_TRIES = 10
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -78,10 +80,19 @@ class Launch:
         return f"http://{url}"
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
-        try:
-            self._result = ray.init(**arguments)
-        except BaseException as error:  # handed to the main thread
-            self._result = error
+        for _ in range(PORT_TRIES):
+            try:
+                self._result = ray.init(**arguments)
+                break
+            except BaseException as error:  # handed to the main thread
+                self._result = error
+                if not (isinstance(error, ValueError) and "already occupied" in str(error)):
+                    break
+            # Somebody has taken the port since preflight looked, or one who has just ended still holds it.
+            if port_is_fixed(self._settings):
+                time.sleep(0.5)
+            else:
+                arguments["dashboard_port"] += 1
         self._done.set()
         threading.Event().wait()
 
