@@ -192,7 +192,7 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str
         (("--cpus", "0.5"), ("--cpus-per-trial", "2"), "error: --cpus-per-trial 2: only 1 CPU here"),
         (("--memory", "600m"), (), "error: memory limit 600 MiB"),
         (("--read-only", "--tmpfs", "/tmp", "--env", "HOME=/nowhere"), (), "error: HOME /nowhere: cannot be written"),
-        ((*LOCKED, "--volume", "/results:ro"), (), "error: --results-dir /results: cannot be written"),
+        ((*LOCKED, "--env", "TICTACTOE_RESULTS_DIR=/app"), (), "error: --results-dir /app: cannot be written"),
         (("--env", "RAY_AUTH_MODE=disabled"), (), "error: RAY_AUTH_MODE disabled"),
     ],
 )
@@ -224,7 +224,8 @@ def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
     for unwanted in (".env", ".git", "/tests", "wandb", "Dockerfile"):
         assert unwanted not in files
     assert "/app/main.py" in files
-    ours = {path.relative_to(ROOT) for path in (ROOT / "tictactoe").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    sources = (path for path in (ROOT / "tictactoe").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    ours = {path.relative_to(ROOT) for path in sources}
     assert {f"/app/{path}" for path in ours} == {
         name for name in files.split() if name.startswith("/app/tictactoe/") and not name.endswith(("__pycache__", ".pyc"))
         and name not in {f"/app/{path.parent}" for path in ours}
