@@ -78,7 +78,7 @@ class FreshReplicates:
 
     def _warmed(self) -> bool:
         """Have the workers load and compile first, as the search's had, whose learner time is compared with."""
-        loading = [] if self._warm else warm_up(self._settings, keep=True)
+        loading = [] if self._warm else warm_up(self._settings)
         while loading and not self._interrupt.event.is_set():
             _, loading = ray.wait(loading, num_returns=len(loading), timeout=POLL_SECONDS)
         self._warm = True

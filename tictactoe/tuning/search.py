@@ -18,6 +18,7 @@ from ray import tune
 from tictactoe.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.tuning.algorithms import LAG, JournaledASHA, LaggedOptuna
+from tictactoe.tuning.cluster import release_workers
 from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.relay import Observer, Relay
 from tictactoe.tuning.replicates import Job, Replicates
@@ -75,6 +76,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     if missing and not interrupt.event.is_set():
         tuner = _tuner(settings, folder, missing, records, relay)
         ray.wait(warm := warm_up(settings), num_returns=len(warm), timeout=60)
+        release_workers()  # Ray makes new ones for actors: both together would need twice the memory
         interrupt.fitting = True
         try:
             if not interrupt.event.is_set():
@@ -122,15 +124,14 @@ def slots(settings: Settings) -> int:
     return min(int(fitting), settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
-def warm_up(settings: Settings, keep: bool = False) -> list[ray.ObjectRef]:
+def warm_up(settings: Settings) -> list[ray.ObjectRef]:
     """Have as many worker processes as there are slots import and compile what a trial needs.
 
     Tune gives a waiting trial the first free actor and cancels the one that is starting for it. Trials shorter
     than the start of a process would so run one at a time for ever; once compiled code and libraries lie in the
-    caches of disk and kernel, actors start nearly at once. Processes that are not to be kept for tasks leave: Ray
-    makes new ones for actors, and both together would need twice the memory.
+    caches of disk and kernel, actors start nearly at once.
     """
-    task = (ray.remote(_load) if keep else ray.remote(max_calls=1)(_load)).options(num_cpus=settings.cpus_per_trial)
+    task = ray.remote(_load).options(num_cpus=settings.cpus_per_trial)
     return [task.remote(settings.board, settings.games) for _ in range(slots(settings))]
 
 
