@@ -30,6 +30,8 @@ SAVE_SECONDS = 1.0
 EMPTY_BYTES = 7
 """Length of the head of a run's file."""
 PROJECT = "ray-tune-tictactoe"
+SEARCH = "search"
+"""Name of the run of the whole search."""
 
 
 class Probe:
@@ -219,7 +221,7 @@ class Tracker:
             self._summary(wandb, *content)
 
     def _summary(self, wandb: Any, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
-        run = self._run(wandb, "search", {"board": summary["board"], "seed": summary["seed"]})
+        run = self._run(wandb, SEARCH, {"board": summary["board"], "seed": summary["seed"]})
         names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s")
         keys = list(records[0]["config"])
         rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in sorted(records, key=lambda r: r["par10"])]
@@ -249,6 +251,7 @@ class Tracker:
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
                 x_disable_machine_info=True, x_disable_meta=True, init_timeout=10,
                 x_transaction_log_flush_interval=SAVE_SECONDS,
+                x_save_requirements=name == SEARCH,  # one is enough: each reads all packages' files
             ),
         )  # fmt: skip
 
