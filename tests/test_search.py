@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,16 @@ def test_searchers_and_schedulers(finish: Run, summary: Callable[[], dict], opti
     assert summary()["num_trials"] == 10
     if "asha" in options:
         assert "stopped" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_trials_shorter_than_a_process_start_run_two_at_a_time(finish: Run, tmp_path: Path, search: str) -> None:
+    assert finish("--search", search, "--num-samples", "24", "--seeds", "32", "--games", "20000", "--num-cpus", "2")[0] == 0
+    (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
+    trials = Counter(json.loads(line)["worker"] for line in journal.read_text().splitlines())
+    assert len(trials) == 2
+    assert min(trials.values()) >= 8
 
 
 @pytest.mark.slow

@@ -179,7 +179,9 @@ def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[d
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=1 if searcher is None else len(missing),
-            max_concurrent_trials=settings.max_concurrent,
+            # Said to a searcher in any case: else Tune asks it for a trial only once all earlier ones have started, and
+            # trials shorter than a process's start run one at a time.
+            max_concurrent_trials=settings.max_concurrent if searcher is None else slots(settings),
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
             trial_dirname_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
