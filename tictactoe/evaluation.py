@@ -15,7 +15,8 @@ import numba
 import numpy as np
 
 from tictactoe.game import LANES, Board, Graph, graph
-from tictactoe.learner import QLearner, entries, entry_of
+from tictactoe.learner import QLearner
+from tictactoe.table import entries, entry_of
 
 SMALL_BOARD = 10_000
 """Up to this many positions (orbits of them) a check costs less than a few hundred games of training."""

@@ -78,7 +78,7 @@ class Board:
         for line in self.lines:
             mask = sum(1 << cell for cell in line)
             won |= (sets & mask) == mask
-        return _pack_bits(won)
+        return pack_bits(won)
 
     @cached_property
     def symmetries(self) -> np.ndarray:
@@ -191,9 +191,9 @@ def graph(board: Board, symmetric: bool) -> Graph:
     codes, outcomes, children, degrees = [], [], [], []
     total = 1
     for marks in range(board.cells + 1):
-        outcome, over = _outcomes(level, board.cells, board.wins)
+        outcome, over = outcomes_of(level, board.cells, board.wins)
         following = np.empty((np.count_nonzero(~over), board.cells - marks), dtype=np.int32)
-        _children(level[~over], 1 + marks % 2, images, following)
+        children_of(level[~over], 1 + marks % 2, images, following)
         codes.append(level)
         outcomes.append(outcome)
         degrees.append(np.where(over, 0, board.cells - marks).astype(np.int32))
@@ -212,7 +212,7 @@ def graph(board: Board, symmetric: bool) -> Graph:
     )
 
 
-def _pack_bits(flags: np.ndarray) -> np.ndarray:
+def pack_bits(flags: np.ndarray) -> np.ndarray:
     """Booleans as a bit set in uint64 words, the first one in the lowest bit of word 0."""
     padded = np.zeros(-(-len(flags) // 64) * 64, dtype=np.uint8)
     padded[: len(flags)] = flags
@@ -226,7 +226,7 @@ def is_win(wins, mask):
 
 
 @numba.njit(cache=True)
-def _outcomes(codes, cells, wins):
+def outcomes_of(codes, cells, wins):
     """Outcome (+1, -1, 0) of each position, and whether its game is over."""
     outcome = np.zeros(len(codes), dtype=np.int8)
     over = np.zeros(len(codes), dtype=np.bool_)
@@ -250,7 +250,7 @@ def _outcomes(codes, cells, wins):
 
 
 @numba.njit(cache=True)
-def _children(codes, digit, images, following):
+def children_of(codes, digit, images, following):
     """Fill `following[n]` with the smallest image of each position reached from `codes[n]` by one mark."""
     lanes, cells = images.shape
     image = np.empty(lanes, dtype=np.int32)

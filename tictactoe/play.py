@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tictactoe.game import Board
-from tictactoe.learner import QLearner, entry_of
+from tictactoe.learner import QLearner
 from tictactoe.policy import Policy
+from tictactoe.table import entry_of
 
 SINGLE_KEYS = 9
 """On boards of up to this many cells one key is a whole answer."""

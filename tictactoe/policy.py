@@ -11,8 +11,9 @@ import numba
 import numpy as np
 
 from tictactoe.evaluation import SMALL_BOARD, exploitability, loss_vs_random
-from tictactoe.game import LANES, MARKS, Board, _outcomes, graph
-from tictactoe.learner import QLearner, entry_of
+from tictactoe.game import LANES, MARKS, Board, graph, outcomes_of
+from tictactoe.learner import QLearner
+from tictactoe.table import entry_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Policy:
         for seat in (0, 1):
             level = np.zeros(1, dtype=np.int32)
             for marks in range(board.cells):
-                _, over = _outcomes(level, board.cells, board.wins)
+                _, over = outcomes_of(level, board.cells, board.wins)
                 level = level[~over]
                 if marks % 2 == seat:
                     playable, _ = greedy_moves(learner, level, seat)

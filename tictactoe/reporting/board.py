@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tictactoe.game import _children, _outcomes
+from tictactoe.game import children_of, outcomes_of
 from tictactoe.learner import QLearner
 from tictactoe.policy import greedy_moves
 
@@ -34,10 +34,10 @@ def decisions(learner: QLearner) -> Decisions:
     for seat in (0, 1):
         level = np.zeros(1, dtype=np.int32)
         for marks in range(board.cells):
-            _, over = _outcomes(level, board.cells, board.wins)
+            _, over = outcomes_of(level, board.cells, board.wins)
             level = level[~over]
             following = np.empty((len(level), board.cells - marks), dtype=np.int32)
-            _children(level, 1 + marks % 2, images, following)
+            children_of(level, 1 + marks % 2, images, following)
             if marks % 2 == seat:
                 cells, values = greedy_moves(learner, level, seat)
                 found.append((level, cells.astype(np.uint16), values))
