@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tictactoe.preflight import Preflight
     from tictactoe.reporting.tracking import Probe
     from tictactoe.settings import Settings
-    from tictactoe.tuning.results import Folder
+    from tictactoe.tuning.folder import Folder
 
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 75
 
@@ -58,10 +58,11 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
     from tictactoe.reporting import leaderboard
-    from tictactoe.tuning import cluster, results
+    from tictactoe.tuning import cluster
+    from tictactoe.tuning.folder import Folder
     from tictactoe.tuning.search import search_name
 
-    with results.Folder(chosen.results_dir / search_name(chosen), chosen) as folder:
+    with Folder(chosen.results_dir / search_name(chosen), chosen) as folder:
         for note in folder.notes:
             console.print(f"note: {note}")
         if folder.finished:
