@@ -20,7 +20,8 @@ ends. What no test can see is a failure rarer than about 3 / seeds.
 
 Intervals are of the median, from order statistics (David & Nagaraja, 2003, section 7.1): no assumption, exact for
 continuous values, too wide rather than too narrow for others. They hold at 95 % for all finalists and looks at
-once, and so for the winner too, though it was picked because it looked best on these seeds.
+once, or at the lower rate that comes with them where there are too few seeds for that; and so for the winner too,
+though it was picked because it looked best on these seeds.
 
 Every sum is one of whole numbers below 2**53, exact in any order; every processor computes the same.
 """
@@ -39,7 +40,7 @@ Games = list[int | None]
 ERROR = 0.05
 """How often the best, or an interval, may be missed, all comparisons and looks together."""
 DRAWS = 19_999
-"""Sign patterns of a test: its p-values are multiples of 1 / 20,000."""
+"""Random sign patterns of a test, where there are more in all: its p-values are then multiples of 1 / 20,000."""
 UNITS = 10_000
 """Logarithms are rounded to whole multiples of 1 / 10,000: below that, processors may differ."""
 _ROWS = 2_000  # sign patterns at a time
@@ -66,10 +67,14 @@ def log_games(games: Games, budget: int) -> np.ndarray:
 def p_values(differences: np.ndarray, generator: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
     """For each column of `differences` (seeds x comparisons, whole numbers): p-value of a mean of at most 0.
 
-    As many random patterns reach the mean seen, itself counted too (Phipson & Smyth, 2010).
+    The share of sign patterns that reach the mean seen: of all of them where they are no more than `draws`, else of
+    that many random ones, with the one seen counted too (Phipson & Smyth, 2010).
     """
     seeds, comparisons = differences.shape
     seen = differences.sum(axis=0)
+    if 2**seeds <= draws:
+        patterns = 1.0 - 2.0 * (np.arange(2**seeds)[:, np.newaxis] >> np.arange(seeds) & 1)
+        return (patterns @ differences >= seen).sum(axis=0) / 2**seeds
     reached = np.ones(comparisons, dtype=np.int64)
     for start in range(0, draws, _ROWS):
         signs = 1.0 - 2.0 * generator.integers(0, 2, size=(min(_ROWS, draws - start), seeds), dtype=np.int8)

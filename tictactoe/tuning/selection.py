@@ -17,7 +17,8 @@ What it costs is decided in games, never in time, so that it is the same everywh
   configurations, by a third between finalists and the mean, so this stays below 15 % of its time. The race looks
   after 12, 24, 48 and 96 seeds of each finalist, as far as those games may reach. Where they give not even 8 seeds
   to each of 16 finalists there are fewer, but 8.
-- After a smaller one each finalist gets 8 seeds, and there is one look, at the end; but all of them together play no
+- After a smaller one each finalist gets 8 seeds, and there is one look, at the end; there are 13 finalists at most,
+  since the lowest p-value on 8 seeds could tell none of more apart. But all of them together play no
   more than the search did, or 20 million games where that is more. On the default board that hardly ever binds. On
   4x4x4, with one seed and three million games for each of 8 trials, it does: one fresh seed a finalist, from which
   nothing can be told, and so all are tied and the intervals have no end. Asking the search for more seeds brings
@@ -138,12 +139,21 @@ def plan(settings: Settings, records: list[Record]) -> Plan:
     large = played >= LARGE * settings.games
     if large:
         allowed = int(SHARE * played) // settings.games
-        finalists = _finalists(settings, whole, min(MOST_FINALISTS, max(LEAST_FINALISTS, allowed // SMALL_SEEDS)))
+        finalists = _finalists(settings, whole, _most(lambda number: allowed // number))
         looks = tuple(look for look in LOOKS if look * len(finalists) <= 2 * allowed) or LOOKS[:1]
     else:
-        finalists, looks = _finalists(settings, whole, MOST_FINALISTS), (SMALL_SEEDS,)
+        finalists, looks = _finalists(settings, whole, _most(lambda number: SMALL_SEEDS)), (SMALL_SEEDS,)
         allowed = min(SMALL_SEEDS * len(finalists), max(played, SMALL_GAMES) // settings.games)
     return Plan(finalists, looks, allowed)
+
+
+def _most(seeds_of: Callable[[int], int]) -> int:
+    """The most finalists of whom `seeds_of(number)` seeds could still tell the worst: p-values are at least 2**-seeds."""
+    for number in range(MOST_FINALISTS, LEAST_FINALISTS, -1):
+        seeds = seeds_of(number)
+        if seeds >= SMALL_SEEDS and 2.0**-seeds <= ERROR / (number - 1):
+            return number
+    return LEAST_FINALISTS
 
 
 def generator(seed: int, number: int) -> np.random.Generator:
