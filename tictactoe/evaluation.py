@@ -18,8 +18,8 @@ from tictactoe.game import LANES, Board, Graph, graph
 from tictactoe.learner import QLearner
 from tictactoe.table import entries, entry_of
 
-SMALL_BOARD = 10_000
-"""Up to this many positions (orbits of them) a check costs less than a few hundred games of training."""
+FINE_GRID = 1_000
+"""Up to this many positions (orbits of them) learners are checked from 100 games on."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,13 @@ def half_nash_conv(game: Graph, greedy: np.ndarray) -> float:
 def check_grid(board: Board, budget: int) -> list[int]:
     """Numbers of games after which a learner is checked: by factors of 1.25, ending with `budget`.
 
-    The first is 100 games on small boards. On large ones, where a check costs as much as many games, it is a
-    third of the number of positions, which keeps checks below a fifth of the training. Raises ValueError for
+    The first is 100 games on small boards. On others, where a check costs as much as many games, it is at least a
+    third of the number of positions, which keeps checks below a fifth of the training (where that is
+    15 times as long, on boards of a few thousand positions). Raises ValueError for
     a budget below the first check.
     """
     positions = graph(board, True).nodes
-    first = 100 if positions <= SMALL_BOARD else positions // 3
+    first = 100 if positions <= FINE_GRID else max(100, positions // 3)
     if budget < first:
         raise ValueError(f"{budget:,} games end before the first check on {board}, after {first:,} games")
     grid, games = [], float(first)

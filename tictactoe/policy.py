@@ -10,10 +10,13 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from tictactoe.evaluation import SMALL_BOARD, exploitability, loss_vs_random
+from tictactoe.evaluation import exploitability, loss_vs_random
 from tictactoe.game import LANES, MARKS, Board, graph, outcomes_of
 from tictactoe.learner import QLearner
 from tictactoe.table import entry_of
+
+SMALL_BOARD = 10_000
+"""Up to this many positions (orbits of them) a policy lists all its ties."""
 
 
 @dataclass(frozen=True)
