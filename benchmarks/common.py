@@ -46,13 +46,18 @@ def search(*options: str, **variables: str) -> dict[str, Any]:
         return {"summary": json.loads((path / "summary.json").read_text()), "journal": journal, "process_s": seconds}
 
 
-def show(title: str, rows: list[dict[str, Any]], to: Path | None) -> None:
-    """Print rows with the same keys as a table, and write them as JSON where asked to."""
+def show(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Print rows with the same keys as a table; return both."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-    if to is not None:
-        to.write_text(json.dumps({"title": title, "rows": rows}, indent=1))
+    return {"title": title, "rows": rows}
+
+
+def write(path: Path | None, *tables: dict[str, Any]) -> None:
+    """Write tables as JSON, if there is a path."""
+    if path is not None:
+        path.write_text(json.dumps(tables, indent=1))

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import parser, show
+from benchmarks.common import parser, show, write
 
 LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
 KINDS = ("memory MiB", "processes", "open files", "shm KiB", "tmp KiB")
@@ -90,8 +90,10 @@ def main() -> None:
             values = [search[state][at] for search in searches]
             rows.append({"at": state, "of": kind, "first": values[0], "last": values[-1], "greatest": max(values)})
     digests = {digest for search in searches for digest in search["digest"]}
-    show(f"{len(searches)} searches in {options.minutes} minutes, exit codes {sorted({s['exit'] for s in searches})}, "
-         f"{len(digests)} digest", rows, options.json)  # fmt: skip
+    codes = sorted({search["exit"] for search in searches})
+    write(options.json, show(
+        f"{len(searches)} searches in {options.minutes} minutes, exit codes {codes}, {len(digests)} digest", rows
+    ))  # fmt: skip
     plot(searches, options.plot)
 
 

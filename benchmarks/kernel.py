@@ -13,7 +13,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from benchmarks.common import arguments, show
+from benchmarks.common import arguments, show, write
 from tictactoe.evaluation import check, check_grid
 from tictactoe.game import Board
 from tictactoe.learner import Hyperparameters, QLearner
@@ -122,7 +122,7 @@ def main() -> None:
         }
         for name, values in speeds.items()
     ]
-    show(f"Self-play on one core, medians of {options.repetitions}", rows, options.json)
+    learners = show(f"Self-play on one core, medians of {options.repetitions}", rows)
     checks = []
     for board, name, budget in (
         ("3x3x3", "compiled, symmetric afterstates", 50_000),
@@ -139,7 +139,7 @@ def main() -> None:
                 "checks/training": number * cost / 1000 / seconds,
             }
         )
-    show("What checking costs beside training", checks, None)
+    write(options.json, learners, show("What checking costs beside training", checks))
 
 
 if __name__ == "__main__":

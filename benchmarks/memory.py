@@ -64,7 +64,7 @@ def main() -> None:
     measured = measure(options.image, [*limits, *extra], options.search)
     rows = [row for row, last in zip(measured.curve, [{"s": -CURVE_S}, *measured.curve], strict=False)
             if row["s"] // CURVE_S != last["s"] // CURVE_S]  # fmt: skip
-    show("MiB of a search in its container", rows, None)
+    show("MiB of a search in its container", rows)
     print(f"peak {measured.peak_mib} MiB, bound {BOUND_MIB} MiB")
     print(f"first trial after {measured.seconds_to_first_trial:.1f} s, bound {FIRST_TRIAL_S:.0f} s")
     print(f"finished after {measured.seconds:.1f} s{', having been short of memory' if measured.oom_killed else ''}")

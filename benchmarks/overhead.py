@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.common import arguments, search, show
+from benchmarks.common import arguments, search, show, write
 from tictactoe.learner import Hyperparameters
 from tictactoe.tuning.replicates import Job, Replicates
 from tictactoe.tuning.trial import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
@@ -37,8 +37,9 @@ def main() -> None:
             {"search": algorithm, "W&B": mode}
             | {name: median(values) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
         )
-    show(f"Overhead of the default search, medians of {options.repetitions} runs", rows, options.json)
-    show("What checkpoints cost", [checkpoint("3x3x3", 32, 50_000), checkpoint("4x4x4", 1, 500_000)], None)
+    overhead = show(f"Overhead of the default search, medians of {options.repetitions} runs", rows)
+    checkpoints = show("What checkpoints cost", [checkpoint("3x3x3", 32, 50_000), checkpoint("4x4x4", 1, 500_000)])
+    write(options.json, overhead, checkpoints)
 
 
 def checkpoint(board: str, seeds: int, games: int) -> dict[str, Any]:

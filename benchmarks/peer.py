@@ -12,7 +12,7 @@ from statistics import median
 
 import optuna
 
-from benchmarks.common import arguments, search, show
+from benchmarks.common import arguments, search, show, write
 from tictactoe.learner import Hyperparameters
 from tictactoe.tuning.replicates import Job, Replicates
 from tictactoe.tuning.space import sample
@@ -67,8 +67,8 @@ def main() -> None:
     ratios = {"program": "ratio"} | {
         name: median(a[i] / b[i] for a, b in zip(ours, theirs, strict=True)) for i, name in enumerate(names)
     }
-    show(f"{options.samples} configurations x {options.seeds} seeds x {options.games:,} games, "
-         f"{options.slots} slots, medians of {options.repetitions}", [*rows, ratios], options.json)  # fmt: skip
+    title = f"{options.samples} configurations x {options.seeds} seeds x {options.games:,} games, {options.slots} slots"
+    write(options.json, show(f"{title}, medians of {options.repetitions}", [*rows, ratios]))
 
 
 if __name__ == "__main__":
