@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +81,8 @@ def test_lines_of_3x3x3() -> None:
 def test_encoding_round_trip(position: tuple[Board, int]) -> None:
     board, code = position
     assert board.encode(board.decode(code)) == code
-    assert board.decode_all(graph(Board(1, 1, 1), False).codes[:0]) == []
+    assert board.decode_all(np.array([code, 0], dtype=np.int32)) == [board.decode(code), "." * board.cells]
+    assert board.decode_all(np.array([], dtype=np.int32)) == []
 
 
 def test_decode_all_is_decode_of_all() -> None:
