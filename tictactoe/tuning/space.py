@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from ray import tune
-from ray.tune.search.sample import Domain
+from ray.tune.search.sample import Domain, Sampler
 
 from tictactoe.learner import Hyperparameters
 
@@ -64,10 +64,14 @@ def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:
 
 def describe() -> dict[str, str]:
     """The space as text, for the fingerprint of a search."""
-    return {
-        name: f"{entry.domain_str} {entry.sampler}" if isinstance(entry, Domain) else repr(entry)
-        for name, entry in SPACE.items()
-    }
+    return {name: _described(entry) for name, entry in SPACE.items()}
+
+
+def _described(entry: Any) -> str:
+    """A distribution with all its parameters, the same in every process; Ray's own texts lack some."""
+    if not isinstance(entry, (Domain, Sampler)):
+        return repr(entry)
+    return f"{type(entry).__name__}({', '.join(f'{name}={_described(value)}' for name, value in sorted(vars(entry).items()))})"
 
 
 def _draw(domain: Domain, generator: np.random.Generator) -> Any:
