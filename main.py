@@ -96,7 +96,7 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
     from tictactoe.tuning.trial import summary_line
 
     with (
-        tracking.Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console) as tracker,
+        tracking.Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker,
         cluster.watched(lambda: folder.fail("Ray's raylet died", interrupt)),
     ):
         with progress.Reporter(console, chosen.num_samples, summary_line) as reporter:

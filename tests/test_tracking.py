@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -150,24 +151,60 @@ def wandb_server() -> Iterator[Server]:
 
 @pytest.mark.slow
 def test_a_network_lost_in_mid_search_changes_nothing(
-    program: Callable[..., subprocess.Popen[str]], finish: Callable[..., tuple[int, str, str]], wandb_server: Server
+    program: Callable[..., subprocess.Popen[str]],
+    finish: Callable[..., tuple[int, str, str]],
+    wandb_server: Server,
+    tmp_path: Path,
 ) -> None:
     options = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
     expected = finish(*options, WANDB_MODE="disabled")[1].splitlines()[-1]
     process = program(*options, "--fresh", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
     assert process.stdout is not None
-    output = ""
+    output, report_at, told_at = "", 0.0, 0.0
+    (results,) = (tmp_path / "results",)
     for line in process.stdout:
         output += line
         if "[3/8]" in line:
             wandb_server.lost.set()
-    began = time.monotonic()
+        if line.startswith("W&B: the server stopped answering"):
+            told_at = time.time()
+            report_at = next(p for p in results.glob("*/summary.json") if ".old-" not in str(p)).stat().st_mtime
     assert process.wait(timeout=30) == 0, process.stderr and process.stderr.read()
-    assert time.monotonic() - began < 2 + 1  # output ends with the process, but for its last steps
     assert "W&B: online at" in output
-    assert "W&B: the server stopped answering" in output
+    assert re.search(r"W&B: the server stopped answering; `wandb sync \S*/wandb/run-\*` sends what is missing there", output)
+    assert 0 < told_at - report_at < 2 + 1  # from the results' last file; the contract's bound and a second of slack
     assert expected in output.splitlines()
     assert wandb_server.history  # until then it was heard of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_slow_server_is_waited_for_until_a_signal(
+    program: Callable[..., subprocess.Popen[str]], wandb_server: Server, patient: bool
+) -> None:
+    options = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
+    process = program(*options, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if line.startswith("selection:"):
+            wandb_server.delay = 1.5
+        if "more things to write; Ctrl-C does without them" in line and not patient:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert "Ctrl-C does without them" in output
+    assert "digest sha256:" in output
+    if patient:
+        assert "stopped answering" not in output
+        assert "not all is written" not in output
+        trials = {f"trial_{index:05d}" for index in range(4)}
+        assert {"search", *trials} <= wandb_server.displayed
+        assert {name[-11:]: lines[-1]["games"] for name, lines in wandb_server.history.items() if "trial" in name} == (
+            dict.fromkeys(trials, 20_000)
+        )
+    else:
+        assert "W&B: not all is written; `wandb sync" in output
 
 
 @pytest.mark.slow

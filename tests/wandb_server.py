@@ -6,12 +6,14 @@ import gzip
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 class Server(ThreadingHTTPServer):
-    """Listens from the start; `lost` set, it still accepts but never answers."""
+    """Listens from the start; `lost` set, it still accepts but never answers. `delay` seconds go by before it answers what
+    a run sends."""
 
     daemon_threads = True
 
@@ -19,14 +21,21 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.lost = threading.Event()
+        self.delay = 0.0
+        self.displayed: set[str] = set()
+        """Names of the runs that it has heard of."""
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: who has asked may not wait for a late answer."""
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The data of a GraphQL answer."""
         name = (re.findall(r"(?:query|mutation)\s+(\w+)", query) or [""])[0]
         project = {"id": "p", "name": "p", "entity": {"id": "e", "name": "me"}}
         if "UpsertBucket" in name:
+            self.displayed.add(variables.get("displayName") or "")
             bucket = {"id": "b", "name": variables["name"], "displayName": variables.get("displayName"), "config": "{}"}
             return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
         if "CreateRunFiles" in name:
@@ -51,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.lost.is_set():
             threading.Event().wait(300)
             return
+        time.sleep(self.server.delay)
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         if self.path.endswith("/graphql"):
@@ -69,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({})
 
     def do_GET(self) -> None:
+        if self.server.lost.is_set():
+            threading.Event().wait(300)
+            return
         self._reply({})
 
     def _reply(self, content: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import queue
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,16 @@ from pydantic import SecretStr
 from rich.console import Console
 
 PROBE_SECONDS = 2.0
-FLUSH_SECONDS = 20.0
-"""Longest wait at the end for a server that answered at the start."""
-STALLED_SECONDS = 2.0
-"""Longest wait at the end without any progress."""
+FLUSH_SECONDS = 300.0
+"""Longest wait at the end for a server that answers; a signal ends it earlier."""
+STALLED_SECONDS = 1.0
+"""How long nothing may come through at the end before the server is asked whether it still answers."""
+ALIVE_SECONDS = 1.0
+"""How long it may take for that."""
+TOLD_SECONDS = 3.0
+"""After so long a wait the user is told."""
+LEAVING_SECONDS = 2.0
+"""Longest wait at the end of a search that a signal has ended."""
 SAVE_SECONDS = 1.0
 """How much of a run's data a kill may cost; W&B's own interval is longer than a short trial."""
 EMPTY_BYTES = 7
@@ -60,7 +67,21 @@ class Probe:
         elif self._key is None:
             self._result = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
         else:
-            self._result = _ask_server(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai", self._key)
+            self._result = _ask_server(_server(), self._key)
+
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+def _answers() -> bool:
+    """Whether the server answers anything at all."""
+    import requests
+
+    try:
+        return requests.get(_server(), timeout=ALIVE_SECONDS, allow_redirects=False).status_code > 0
+    except requests.RequestException:
+        return False
 
 
 def _ask_server(server: str, key: str) -> tuple[str, str]:
@@ -87,11 +108,12 @@ class Tracker:
     """Writes runs in a thread of its own; an observer of the search.
 
     `group` is the search's name, `stamp` what tells this start of it from another of the same name: both make
-    the runs' ids, so that a resumed search goes on in its runs.
+    the runs' ids, so that a resumed search goes on in its runs. `leave` is set by a signal.
     """
 
-    def __init__(self, mode: str, folder: Path, group: str, stamp: str, console: Console) -> None:
+    def __init__(self, mode: str, folder: Path, group: str, stamp: str, console: Console, leave: threading.Event) -> None:
         self.mode = mode
+        self._leave = leave
         self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
         self._written = folder / "wandb" / "written"
@@ -109,17 +131,20 @@ class Tracker:
     def __exit__(self, *error: object) -> None:
         self._close()
         if self.failure:
-            self._console.print(f"W&B: {self.failure}; what is missing there is in the results folder")
+            runs = self._folder / "wandb" / ("run-*" if self.mode == "online" else "offline-run-*")
+            self._console.print(f"W&B: {self.failure}; `wandb sync {runs}` sends what is missing there")
 
     def search_started(self, finished: list[dict[str, Any]]) -> None:
         """Write the runs of finished trials that an earlier attempt did not come to write.
 
         Folders that a kill has left without any data are removed: `wandb sync` would stop at them.
         """
-        for data in self._folder.glob("wandb/offline-run-*/*.wandb"):
-            if data.stat().st_size <= EMPTY_BYTES:
-                shutil.rmtree(data.parent, ignore_errors=True)
-        known = set(self._written.read_text().split()) if self._written.exists() else set()
+        known = set()
+        with suppress(OSError):
+            for data in self._folder.glob("wandb/offline-run-*/*.wandb"):
+                if data.stat().st_size <= EMPTY_BYTES:
+                    shutil.rmtree(data.parent, ignore_errors=True)
+            known = set(self._written.read_text(errors="replace").split())
         for record in finished:
             if str(record["index"]) not in known:
                 self._put("start", record["index"], record["config"])
@@ -158,19 +183,28 @@ class Tracker:
         self._put("summary", -1, (summary, records, files))
 
     def _close(self) -> None:
-        """Wait for what is still to be written, within bounds; if it takes longer, end W&B's own service process."""
+        """Wait for what is still to be written, as long as the server answers; if it does not, end W&B's service process."""
         if self.mode == "disabled":
             return
         self._queue.put(None)
-        end = time.monotonic() + FLUSH_SECONDS
-        stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
-        while self._thread.is_alive() and time.monotonic() < min(end, stalled):
+        began = moved = time.monotonic()
+        handled, told, leaving = self._handled, False, self._leave.is_set()
+        end = began + (LEAVING_SECONDS if leaving else FLUSH_SECONDS)
+        while self._thread.is_alive() and time.monotonic() < end and self._leave.is_set() == leaving:
             self._thread.join(0.05)
             if handled != self._handled:
-                stalled, handled = time.monotonic() + STALLED_SECONDS, self._handled
+                moved, handled = time.monotonic(), self._handled
+            if time.monotonic() > moved + STALLED_SECONDS:
+                if self.mode == "online" and not _answers():
+                    break
+                moved = time.monotonic()
+            if not told and time.monotonic() > began + TOLD_SECONDS:
+                told = True
+                self._console.print(f"W&B: {self._queue.qsize()} more things to write; Ctrl-C does without them")
         if not self._thread.is_alive():
             return
-        self.failure = "the server stopped answering"
+        stopped = "the server stopped answering" if self.mode == "online" else "its service stopped answering"
+        self.failure = "not all is written" if self._leave.is_set() else stopped
         for process in psutil.Process().children(recursive=True):
             try:
                 if "wandb-core" in process.name():
@@ -196,9 +230,9 @@ class Tracker:
         while (event := self._queue.get()) is not None:
             try:
                 self._handle(wandb, *event)
+                self._handled += 1
             except Exception as error:  # telemetry never fails a search
                 self.failure = self.failure or (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self._handled += 1
         wandb.teardown()
 
     def _handle(self, wandb: Any, kind: str, index: int, content: Any) -> None:
@@ -222,9 +256,10 @@ class Tracker:
 
     def _summary(self, wandb: Any, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
         run = self._run(wandb, SEARCH, {"board": summary["board"], "seed": summary["seed"]})
-        names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s")
+        names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
         keys = list(records[0]["config"])
-        rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in sorted(records, key=lambda r: r["par10"])]
+        ranked = sorted(records, key=lambda r: (r["stopped"], r["par10"]))
+        rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in ranked]
         pages = {
             path.stem: wandb.Html(path.read_text(encoding="utf-8"), inject=False) for path in files if path.suffix == ".html"
         }
@@ -233,8 +268,10 @@ class Tracker:
         artifact = wandb.Artifact(f"policy-{self._group}", type="policy")
         for path in files:
             artifact.add_file(str(path))
-        run.log_artifact(artifact)
-        run.finish(exit_code=0)
+        try:
+            run.log_artifact(artifact)
+        finally:  # a server that takes no artifacts is to have the rest
+            run.finish(exit_code=0)
 
     def _run(self, wandb: Any, name: str, config: dict[str, Any]) -> Any:
         return wandb.init(
