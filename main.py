@@ -29,7 +29,11 @@ def main(arguments: list[str]) -> int:
     """Run one command line; returns the exit code."""
     interrupt = Interrupt()
     interrupt.install()
-    environment.prepare()  # before anything imports Numba, Ray or W&B
+    try:
+        environment.prepare()
+    except OSError as error:
+        print(f"error: no folder for temporary files ({error}); set TMPDIR to a writable one, or mount /tmp", file=sys.stderr)
+        return BAD_INPUT
     from rich.console import Console
 
     from tictactoe import commands, preflight, settings
@@ -38,6 +42,7 @@ def main(arguments: list[str]) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 128)
     try:
         chosen = settings.load(arguments)
+        environment.set_defaults()
         if chosen.command != "search":
             return commands.run(chosen, interrupt, console)
         found = preflight.inspect(chosen)
@@ -79,7 +84,7 @@ def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrup
                     if not folder.finished:
                         run(chosen, folder, probe, interrupt, console, began)
             if not folder.finished:
-                console.print("interrupted; finished trials are kept: run the same command again to go on")
+                console.print(f"interrupted; finished trials are kept: {chosen.go_on}")
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
             if chosen.hold and dashboard is not None:

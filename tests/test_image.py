@@ -110,6 +110,7 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
     assert digest_of(output) == published_digest()  # in the container as out of it
     assert not re.search("warning|/dev/shm", output, re.IGNORECASE)  # with Docker's own 64 MB there
     assert "5e" * 32 not in output
+    assert "Ray dashboard: http://localhost:8265 " in output
     assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints" in output
     assert docker("exec", container, "stat", "-c", "%a", "/tmp/ray-auth-token").strip() == "600"
     url = address(container)
@@ -194,6 +195,7 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str
         (("--read-only", "--tmpfs", "/tmp", "--env", "HOME=/nowhere"), (), "error: HOME /nowhere: cannot be written"),
         ((*LOCKED, "--env", "TICTACTOE_RESULTS_DIR=/app"), (), "error: --results-dir /app: cannot be written"),
         (("--env", "RAY_AUTH_MODE=disabled"), (), "error: RAY_AUTH_MODE disabled"),
+        (("--read-only",), (), "error: no folder for temporary files"),
     ],
 )
 def test_what_cannot_work_is_exit_2(

@@ -210,6 +210,12 @@ def test_an_address_that_is_not_ours(check: Callable[..., Preflight]) -> None:
     assert message.startswith("--dashboard-host 192.0.2.1: cannot be listened on (")
 
 
+@pytest.mark.parametrize("host", ["ä..b", "\udcff", "no such host"])
+def test_a_text_that_is_no_address(check: Callable[..., Preflight], host: str) -> None:
+    (message,) = check(dashboard_host=host).fatal
+    assert message.startswith(f"--dashboard-host {host}: cannot be listened on (")
+
+
 def test_local_results_with_a_ray_that_may_have_several_nodes(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:

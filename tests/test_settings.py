@@ -121,7 +121,9 @@ def test_bad_values_name_where_they_come_from(clean: Path, monkeypatch: pytest.M
         load([])
 
 
-@pytest.mark.parametrize("content", [b"not an assignment\n", b"A=1\n'unclosed=1\n", b"\xff\xfe\n", b"KEY\n", b"A=\x00\n"])
+@pytest.mark.parametrize(
+    "content", [b"not an assignment\n", b"A=1\n'unclosed=1\n", b"\xff\xfe\n", b"KEY\n", b"A=\x00\n", b"'a=b'=1\n"]
+)
 def test_a_malformed_env_file_is_named(clean: Path, content: bytes) -> None:
     (clean / ".env").write_bytes(content)
     with pytest.raises(SettingsError, match=r"\.env.*mend or remove it"):
@@ -182,23 +184,42 @@ def test_a_variable_that_is_set_but_empty_hides_no_line_of_the_file(clean: Path,
     assert key is not None and key.get_secret_value() == os.environ["WANDB_API_KEY"] == "secret"
 
 
-@given(
-    st.sampled_from([n for n in Settings.model_fields if n not in ("command", "fresh", "hold", "verbose", "check")]), st.text()
-)
-def test_any_text_is_accepted_or_refused_in_one_line(name: str, value: str) -> None:
+SWITCHES = ("fresh", "hold", "verbose", "check")
+SECRETS = ("wandb_api_key", "ray_auth_token")
+
+
+def accepts_or_refuses_in_one_line(arguments: list[str]) -> None:
     try:
-        chosen = load([f"--{name.replace('_', '-')}={value}"])
+        assert isinstance(load(arguments), Settings)
     except SettingsError as error:
         assert len(str(error).splitlines()) == 1
-    else:
-        assert isinstance(chosen, Settings)
 
 
-@given(st.binary(max_size=60))
-def test_any_env_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+@given(st.sampled_from([n for n in Settings.model_fields if n not in ("command", "play_as", *SWITCHES, *SECRETS)]), st.text())
+def test_any_text_of_an_option(name: str, value: str) -> None:
+    accepts_or_refuses_in_one_line([f"--{name.replace('_', '-')}={value}"])
+
+
+@given(st.sampled_from([n for n in Settings.model_fields if n not in SECRETS]), st.text())
+def test_any_text_of_a_variable(name: str, value: str) -> None:
+    value = value.encode(errors="replace").replace(b"\0", b"").decode()  # what a variable can hold
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"TICTACTOE_{name.upper()}", value)
+        accepts_or_refuses_in_one_line([])
+
+
+KEYS = st.sampled_from(["TICTACTOE_SEEDS", "WANDB_API_KEY", "RAY_AUTH_TOKEN", "'a=b'", "A B", "A", ""])
+LINES = st.one_of(st.binary(max_size=40), st.builds(lambda key, text: f"{key}={text}".encode(), KEYS, st.text(max_size=20)))
+
+
+@given(st.lists(LINES, max_size=4))
+def test_any_env_file(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.env"
-    path.write_bytes(content)
+    path.write_bytes(b"\n".join(lines))
+    before = dict(os.environ)
+    os.environ["TICTACTOE_ENV_FILE"] = str(path)
     try:
-        assert isinstance(settings.read_env_file(path), dict)
-    except SettingsError as error:
-        assert len(str(error).splitlines()) == 1
+        accepts_or_refuses_in_one_line([])
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

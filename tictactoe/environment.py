@@ -24,10 +24,15 @@ _DEFAULTS = {
 }
 
 
-def prepare() -> None:
-    """Set defaults that the user has not set."""
+def set_defaults() -> None:
+    """Set what neither the user nor `.env` has set; before Ray or W&B is imported."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def prepare() -> None:
+    """What must be in place before Numba is imported. Raises OSError where nothing can be written to."""
+    tempfile.gettempdir()
     with suppress(OSError, RuntimeError):  # preflight says so where it matters
         Path.home().mkdir(parents=True, exist_ok=True)
     baked = os.environ.get("TICTACTOE_NUMBA_CACHE")

@@ -163,7 +163,8 @@ def _slots(found: Preflight, settings: Settings, cgroup: Path) -> None:
     if limit is not None and limit < needed:
         fewer = "" if trials == 1 else ", or use a lower --max-concurrent"
         found.fatal.append(
-            f"memory limit {limit} MiB: {trials} trials at a time need {needed} MiB; raise the container's limit{fewer}"
+            f"memory limit {limit} MiB: {trials} trial{'s' * (trials > 1)} at a time need {needed} MiB; "
+            f"raise the container's limit{fewer}"
         )
 
 
@@ -210,9 +211,9 @@ def _free_port(found: Preflight, settings: Settings) -> None:
                     found.notes.append(f"port {first} is taken: the dashboard is on {port}")
                 return
         found.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
-    except OSError as error:
-        option = f"--dashboard-port {first}" if error.errno == errno.EACCES else f"--dashboard-host {host}"
-        found.fatal.append(f"{option}: cannot be listened on ({error.strerror}); name another")
+    except (OSError, TypeError, UnicodeError) as error:  # the latter two for texts that are no host names
+        option = f"--dashboard-port {first}" if getattr(error, "errno", 0) == errno.EACCES else f"--dashboard-host {host}"
+        found.fatal.append(f"{option}: cannot be listened on ({getattr(error, 'strerror', None) or error}); name another")
 
 
 def _is_free(host: str, port: int) -> bool:

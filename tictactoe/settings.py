@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     wandb_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("WANDB_API_KEY"))
     ray_auth_token: SecretStr | None = Field(None, validation_alias=AliasChoices("RAY_AUTH_TOKEN"))
 
+    @property
+    def go_on(self) -> str:
+        """How an unfinished search is taken up again."""
+        return f"run the same command again{' without --fresh' if self.fresh else ''} to go on"
+
     @field_validator("board")
     @classmethod
     def _board(cls, value: str) -> str:
@@ -138,7 +143,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     except (OSError, UnicodeError, ValueError) as error:
         raise SettingsError(f"{path}: cannot be read ({error}); mend or remove it") from None
     for binding in bindings:
-        if binding.error or (binding.key is not None and (not binding.key or binding.value is None)):
+        if binding.error or (binding.key is not None and (not binding.key or "=" in binding.key or binding.value is None)):
             raise SettingsError(f"{path}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
         if "\0" in (binding.key or "") + (binding.value or ""):
             raise SettingsError(f"{path}, line {binding.original.line}: holds a null character; mend or remove it")
@@ -166,8 +171,10 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         "Exit codes: 0 finished, 1 failed, 2 bad input or failed check, "
         "75 interrupted and saved (run the same command again to go on). "
         "--check and every search refuse to start, with 2, when: fewer CPUs than one trial needs, a memory limit below "
-        "the footprint, results or home folder not writable, a named dashboard port taken. Once Ray is up a search also "
-        "refuses fewer GPUs than one trial needs, and results on a local path with several nodes.",
+        "the footprint, results or home folder not writable, no folder for temporary files, the dashboard's token not "
+        "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
+        "named or that others than this machine use. Once Ray is up a search also refuses fewer CPUs or GPUs on each node "
+        "than one trial needs, and results on a local path with several nodes.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
