@@ -10,9 +10,9 @@ from typing import Any
 
 from tictactoe.evaluation import evaluate
 from tictactoe.game import Board
+from tictactoe.journal import Journal
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
-from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.replicates import Job, Replicates, replicate_seed
 from tictactoe.tuning.space import sample
 

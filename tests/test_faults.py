@@ -59,8 +59,10 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
     children = descendants(process)
     process.kill()
     process.wait()
-    code, output, errors = finish(*JOB)  # at once: it waits for the reaper of the first
+    again = program(*JOB)  # at once: it waits for the reaper of the first
     assert all_end(children)
+    output, errors = again.communicate(timeout=200)
+    code = again.returncode
     assert not list(Path("/tmp/ray").glob(f"session_*_{process.pid}"))
     assert set(Path("/dev/shm").iterdir()) <= shared
     assert (code, errors) == (0, "")
@@ -175,7 +177,7 @@ def is_possible(*command: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["full", "read-only"])
+@pytest.mark.parametrize("fault", ["full", "read-only", "read-only, with a timeout"])
 def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
     program: Start, tmp_path: Path, fault: str, expected: str
 ) -> None:
@@ -190,7 +192,8 @@ def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
             assert keeper.stdout is not None and keeper.stdout.readline() == "ready\n"
             within = ("nsenter", "--target", str(keeper.pid), "--mount", *(() if os.geteuid() == 0 else ("--user",)))
             inside = Path(f"/proc/{keeper.pid}/root/{results}")
-            process = program(*JOB, under=within, WANDB_MODE="disabled")
+            options = (*JOB, "--trial-timeout", "100") if "timeout" in fault else JOB
+            process = program(*options, under=within, WANDB_MODE="disabled")
             read_until(process, r"\[2/8\]")
             if fault == "full":
                 fill(inside / "filler")
@@ -247,6 +250,13 @@ def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_
     assert digest_of(output) == expected
     assert {name: (folder / name).read_bytes() for name in written} == written
 
+    found = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(found | {"digest": "sha256:" + "0" * 64}))
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "note: summary.json is damaged: written again" in output
+    assert digest_of(output) == expected
+
     damage(folder / "journal.jsonl", 0.4)
     (folder / "summary.json").write_text("{")
     (folder / "search.json").unlink()
@@ -276,6 +286,42 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start,
     assert code == 0
     assert "trial_00000  trial_00000.npz is damaged" in output
     assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
+    program: Start, finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "12000000", "--num-cpus", "1")
+    process = program(*options)
+    output = read_until(process, r"trial_00000 .*(4|5|6|7)\d%")
+    assert "finished" not in output
+    state = next((tmp_path / "results").glob("*/tune/partial/*.npz"))
+    process.kill()
+    process.wait()
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "goes on after" in output
+    assert not state.exists()
+    (line,) = next((tmp_path / "results").glob("*/journal.jsonl")).read_text().splitlines()
+    record, cost = json.loads(line), summary()["cost"]
+    assert 0 < record["earlier_cpu_s"] < record["learner_cpu_s"] == cost["learner_cpu_s"]
+    assert 0.3 < cost["learner_share"] < 1.05
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_process_group_is_an_interruption(
+    program: Start, finish: Run, summary: Callable[[], dict[str, Any]], expected: str
+) -> None:
+    process = program(*JOB, under=("setsid",))
+    read_until(process, r"\[2/8\]")
+    assert os.getpgid(process.pid) == process.pid
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert summary()["status"] == "interrupted"
+    code, output, _ = finish(*JOB)
+    assert (code, digest_of(output)) == (0, expected)
 
 
 @pytest.mark.slow

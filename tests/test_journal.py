@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from tictactoe.journal import Journal
 from tictactoe.tuning.algorithms import LAG, JournaledASHA, LaggedOptuna
-from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.replicates import rungs
 
 RECORDS = [{"index": index, "par10": 400.0 + index / 3, "config": {"gamma": 0.9}} for index in range(5)]

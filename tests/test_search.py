@@ -146,10 +146,29 @@ def test_trials_shorter_than_a_process_start_run_two_at_a_time(finish: Run, tmp_
 
 @pytest.mark.slow
 def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, Any]]) -> None:
-    code, _, errors = finish(*SMALL, "--num-samples", "500", "--games", "100000", "--time-budget", "6")
+    long = (*SMALL, "--num-samples", "400", "--games", "60000")
+    cut = (*long, "--time-budget", "12")
+    code, output, errors = finish(*cut)
     assert (code, errors) == (0, "")
     assert summary()["truncated"]
-    assert 0 < summary()["num_trials"] < 500
+    done = summary()["num_trials"]
+    assert 0 < done < 400
+    assert "without --time-budget it goes on" in output
+    assert "trials are finished already" not in finish(*cut)[1]  # the same command: shown again
+    code, output, errors = finish(*long)
+    assert (code, errors) == (0, "")
+    assert f"{done} of 400 trials are finished already" in output
+    assert (summary()["truncated"], summary()["num_trials"]) == (False, 400)
+
+
+def test_refused_input_moves_no_results(finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+    tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200", "--num-cpus", "1")
+    assert finish(*tiny)[0] == 0
+    digest = summary()["digest"]
+    code, _, errors = finish(*tiny, "--fresh", "--gpus-per-trial", "9")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert summary()["digest"] == digest
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tictactoe.game import Board
 from tictactoe.reporting.best_possible import best_wins
 from tictactoe.reporting.drawing import Plot
-from tictactoe.reporting.findings import Findings, games, short, trial_name
+from tictactoe.reporting.findings import FEWEST_SEEDS, Findings, games, short, trial_name
 
 MEASURES = (
     (
@@ -62,6 +63,8 @@ def _tiles(found: Findings) -> Iterable[str]:
     if fresh:
         low, high = fresh["interval"]
         interval = f"the median is between {games(low)} and {games(high)}, {found.confidence} sure."
+        if fresh["seeds"] < FEWEST_SEEDS:
+            interval = "too few to say how sure that is."
         yield _tile(
             games(fresh["median"]), "games to optimal", f"{_half(fresh['median'], fresh['seeds'], 'fresh')}; {interval}"
         )
@@ -99,8 +102,13 @@ def _tiles(found: Findings) -> Iterable[str]:
         f"{cost['learner_share']:.0%}",
         "of the slots' time was learning",
         f"The learner used {cost['learner_cpu_s']:,.1f} s of CPU for {cost['games'] / 1e6:,.1f} million games; "
-        f"the whole search took {cost['wall_s']:,.1f} s.",
+        f"{_attempts(cost)} took {cost['wall_s']:,.1f} s.",
     )
+
+
+def _attempts(cost: dict[str, Any]) -> str:
+    number = cost.get("attempts", 1)
+    return f"the last of {number} attempts" if number > 1 else "the whole search"
 
 
 def _search_best(found: Findings) -> str:
@@ -118,6 +126,8 @@ def _half(median: float | None, seeds: int, which: str) -> str:
     """What a median says."""
     if median is None:
         return f"Less than half of the {which} seeds ({seeds}) play optimally, for good, within the budget"
+    if seeds == 1:
+        return f"The only {which} seed plays optimally, for good, after so many games of self-play"
     return f"Half of the {which} seeds ({seeds}) play optimally, for good, after at most so many games of self-play"
 
 

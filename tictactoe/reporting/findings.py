@@ -9,9 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tictactoe.journal import Journal
 from tictactoe.settings import SettingsError
 
 Record = dict[str, Any]
+FEWEST_SEEDS = 6
+"""With fewer there is no interval of the median that could be said to hold at 95 %."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,12 @@ class Findings:
         """`summary` is what summary.json says or will say. Raises SettingsError when the folder holds no finished search."""
         try:
             summary = summary or json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            lines = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+            records = Journal(folder / "journal.jsonl").read()
         except (OSError, ValueError) as error:
             raise SettingsError(f"{folder} holds no results to report on: {error}") from error
         if summary.get("status") != "finished":
             raise SettingsError(f"the search in {folder} is not finished; run it again to the end, then ask for its report")
-        records = {}
-        for line in lines:
-            try:
-                record = json.loads(line)
-                records[int(record["index"])] = record
-            except (ValueError, TypeError, KeyError):  # a torn line is as good as none
-                continue
-        return cls(folder.name, summary, [records[index] for index in sorted(records)])
+        return cls(folder.name, summary, records)
 
     @property
     def budget(self) -> int:

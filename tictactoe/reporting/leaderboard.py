@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tictactoe.evaluation import Odds
+from tictactoe.reporting.findings import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from tictactoe.preflight import Preflight
@@ -36,7 +37,7 @@ def show(console: Console, folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     best, policy, cost = summary["best"], summary["policy"], summary["cost"]
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: float(row["par10"]))
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["stopped"] == "True", float(row["par10"])))
     differing = [key for key in best["config"] if len({row[key] for row in rows}) > 1]
     keys = differing if console.width >= WIDE else []
     table = Table(title=f"{len(rows)} trials, best first, on the search's own seeds", **LAYOUT)
@@ -46,14 +47,15 @@ def show(console: Console, folder: Path) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for row in rows[:ROWS]:
         middle = row["median"] if row["median"] == "inf" else f"{float(row['median']):,.0f}"
-        values = (row["trial"], f"{float(row['par10']):,.0f}", middle, f"{row['solved']}/{best['seeds']}")
+        solved = "stopped" if row["stopped"] == "True" else f"{row['solved']}/{best['seeds']}"
+        values = (row["trial"], f"{float(row['par10']):,.0f}", middle, solved)
         table.add_row(*values, *(_short(row[key]) for key in keys))
     console.print(table)
     _show_finalists(console, summary)
     if summary["num_errors"]:
         console.print(f"{_count(summary['num_errors'], 'trial')} failed; the reasons are in {folder / 'summary.json'}")
     if summary["truncated"]:
-        console.print("the time budget ended the search before all trials were done")
+        console.print("the time budget ended the search before all trials were done; without --time-budget it goes on")
     _show_winner(console, summary)
     console.print("  " + "  ".join(f"{key}={_short(value)}" for key, value in best["config"].items()))
     verdict = "plays optimally" if policy["optimal"] else "does not play optimally"
@@ -62,8 +64,8 @@ def show(console: Console, folder: Path) -> None:
         odds = Odds(**policy["vs_random"][seat])
         console.print(f"  as {seat} against random: wins {odds.win:.4%}, draws {odds.draw:.4%}, loses {odds.loss:.4%}")
     console.print(
-        f"{cost['wall_s']:.1f} s, {cost['games'] / 1e6:,.1f}M games, {cost['learner_share']:.0%} of the slots' time spent "
-        f"learning; results in {folder}"
+        f"{cost['wall_s']:.1f} s{_last_of(cost['attempts'])}, {cost['games'] / 1e6:,.1f}M games, "
+        f"{cost['learner_share']:.0%} of the slots' time spent learning; results in {folder}"
     )
     console.print(f"digest {summary['digest']}")
 
@@ -100,10 +102,9 @@ def _show_winner(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"{name}, optimal play after {_games(best['median'])} games (median), {solved} of the search's own")
         return
     low, high = map(_games, fresh["interval"])
-    console.print(
-        f"{name}, optimal play after {_games(fresh['median'])} games (median of {_count(fresh['seeds'], 'fresh seed')}; "
-        f"{low} to {high}, {fresh['confidence']:.0%} sure)"
-    )
+    sure = f"{low} to {high}, {fresh['confidence']:.0%} sure" if fresh["seeds"] >= FEWEST_SEEDS else "too few for an interval"
+    seeds = _count(fresh["seeds"], "fresh seed")
+    console.print(f"{name}, optimal play after {_games(fresh['median'])} games (median of {seeds}; {sure})")
     winner = selection["finalists"][0]
     first = min(selection["finalists"], key=lambda row: (row["search_par10"], row["index"]))
     console.print(f"  {_gap(winner)}")
@@ -112,6 +113,10 @@ def _show_winner(console: Console, summary: dict[str, Any]) -> None:
     tied = sum(row["tied"] for row in selection["finalists"]) - 1
     others = {0: "no other finalist", 1: "one other finalist"}.get(tied, f"{tied} other finalists")
     console.print(f"  {others} cannot be told from it at 95 %")
+
+
+def _last_of(attempts: int) -> str:
+    return f" for the last of {attempts} attempts" if attempts > 1 else ""
 
 
 def _gap(finalist: dict[str, Any]) -> str:

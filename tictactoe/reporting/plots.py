@@ -202,7 +202,8 @@ def timeline(found: Findings) -> Plot:
     caption = (
         f"Thick bars are learning (drawn at their trial's end), thin ones the rest of a trial, gaps a slot between two trials: "
         f"{shares['learning']:.0%}, {shares['trial']:.0%} and {shares['between']:.0%} of the slots' time. "
-        f"Of {cost['wall_s']:.1f} s in all, {cost['startup_s']:.1f} s went by before the search began (Ray's start)."
+        f"Of {cost['wall_s']:.1f} s in all{' of the last attempt' if cost.get('attempts', 1) > 1 else ''}, "
+        f"{cost['startup_s']:.1f} s went by before the search began (Ray's start)."
     )
     return finish(figure, "timeline", "Who ran when", caption)
 

@@ -22,6 +22,7 @@ from tictactoe.settings import Settings, SettingsError
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
+ALL_ADDRESSES = ("0.0.0.0", "::")
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -76,7 +77,9 @@ class Launch:
             reason = (str(started).strip() or type(started).__name__).splitlines()[0]
             raise RuntimeError(f"Ray did not start: {reason}") from started
         self._require()
-        url = started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}"
+        url = str(started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}")
+        if not self._existing and self._settings.dashboard_host in ALL_ADDRESSES:  # Ray names one that only this machine knows
+            url = f"localhost:{url.rpartition(':')[2]}"
         return f"http://{url}"
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
@@ -97,17 +100,25 @@ class Launch:
         threading.Event().wait()
 
     def _require(self) -> None:
+        found = node_resources()
         for kind, wanted in (("CPU", self._settings.cpus_per_trial), ("GPU", self._settings.gpus_per_trial)):
-            there = ray.cluster_resources().get(kind, 0.0)
+            there = max((resources.get(kind, 0.0) for resources in found), default=0.0)
             if wanted > there:
                 option = f"--{kind.lower()}s-per-trial"
-                raise SettingsError(f"{option} {wanted:g}: Ray has {there:g} {kind}s; use {option} {there:g} or less")
-        nodes = sum(node["Alive"] for node in ray.nodes())
+                raise SettingsError(
+                    f"{option} {wanted:g}: no node of Ray has more than {there:g}; use {option} {there:g} or less"
+                )
+        nodes = len(found)
         if nodes > 1 and not is_shared(self._settings.results_dir):
             raise SettingsError(
                 f"--results-dir {self._settings.results_dir}: a local path, while Ray has {nodes} nodes; "
                 "name a folder on a file system that all of them share"
             )
+
+
+def node_resources() -> list[dict[str, float]]:
+    """The resources of each node of the Ray that is up."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def release_workers() -> None:

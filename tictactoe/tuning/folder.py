@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from tictactoe.interrupt import Interrupt
+from tictactoe.journal import Journal
 from tictactoe.settings import Settings, SettingsError
-from tictactoe.tuning.journal import Journal
-from tictactoe.tuning.results import read_json, sha256, write_atomically, write_unfinished
+from tictactoe.tuning.results import is_whole, read_json, sha256, write_atomically, write_unfinished
 from tictactoe.tuning.search import fingerprint
 
 
@@ -30,14 +31,16 @@ class Folder:
         self._settings = settings
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)
+        self._aside: Path | None = None
+        """Where --fresh has moved earlier results."""
         if settings.fresh and any(child.name != "lock" for child in path.iterdir()):
-            aside = _aside(path)
-            path.rename(aside)
+            self._aside = _aside(path)
+            path.rename(self._aside)
             self._lock.close()
             path.mkdir()
             self._lock = _lock(path)
             with suppress(FileNotFoundError):  # which the reaper of a killed run may still hold
-                (aside / "lock.reaper").rename(path / "lock.reaper")
+                (self._aside / "lock.reaper").rename(path / "lock.reaper")
         self.notes: list[str] = []
         """What was found damaged and will be mended, in words."""
         known = self._identity()
@@ -79,7 +82,7 @@ class Folder:
     def _damage(self) -> list[str]:
         """What is damaged in the files of a finished search, and what will be done about it."""
         summary = self.summary()
-        if summary is None:
+        if summary is None or not is_whole(summary):
             return ["summary.json is damaged: written again"] if (self.path / "summary.json").exists() else []
         if summary.get("status") != "finished":
             return []
@@ -97,8 +100,13 @@ class Folder:
 
     @property
     def finished(self) -> bool:
-        """Whether this search has been carried through, and its files are as they were written."""
-        return (self.summary() or {}).get("status") == "finished" and not self._damage()
+        """Whether this search has been carried through, and its files are as they were written.
+
+        One that a time budget has cut short goes on when it is given all the time it takes.
+        """
+        summary = self.summary() or {}
+        cut = summary.get("truncated") and self._settings.time_budget is None
+        return summary.get("status") == "finished" and not cut and not self._damage()
 
     @contextmanager
     def unfinished_until_written(self, interrupt: Interrupt) -> Iterator[None]:
@@ -109,18 +117,31 @@ class Folder:
         write_unfinished(self.path, self._settings, "interrupted")
         try:
             yield
-        except SettingsError:
-            raise  # nothing has been run
-        except Exception:
+        except SettingsError:  # nothing has been run
+            if self._aside is not None:
+                shutil.rmtree(self.path)
+                self._aside.rename(self.path)
+            raise
+        except Exception as error:
             with suppress(OSError):  # a full disk may be the reason; then it stays "interrupted"
                 write_unfinished(self.path, self._settings, "interrupted" if interrupt.event.is_set() else "failed")
+            if isinstance(error, OSError):
+                place, reason = error.filename or self.path, error.strerror or error
+                raise RuntimeError(
+                    f"{place}: {reason}; what is finished is safe: mend that, then {self._settings.go_on}"
+                ) from error
             raise
 
     def fail(self, reason: str, interrupt: Interrupt) -> None:
-        """Say that the search has failed, and end the process whatever its main thread does."""
+        """Say that the search has failed, and end the process whatever its main thread does.
+
+        After a signal to all of the process group, Ray's processes included, it is interrupted as after one to us alone.
+        """
+        if interrupt.event.is_set():
+            interrupt.leave()
         with suppress(OSError):
             write_unfinished(self.path, self._settings, "failed")
-        print(f"error: {reason}; finished trials are kept, run the same command again to go on", file=sys.stderr, flush=True)
+        print(f"error: {reason}; finished trials are kept, {self._settings.go_on}", file=sys.stderr, flush=True)
         interrupt.leave(1)
 
     def summary(self) -> dict[str, Any] | None:
@@ -134,9 +155,12 @@ def _lock(path: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(file.fileno()), (path / "lock").stat()):  # moved aside by another just now
             raise BlockingIOError
-    except OSError:
+    except BlockingIOError:
         file.close()
         raise SettingsError(f"{path} is in use by another search; wait for it, or choose another --name") from None
+    except OSError as error:
+        file.close()
+        raise SettingsError(f"--results-dir: {path} cannot be locked ({error.strerror}); name another file system") from None
     return file
 
 

@@ -14,8 +14,8 @@ from tictactoe.interrupt import Interrupt
 from tictactoe.learner import Hyperparameters
 from tictactoe.settings import Settings
 from tictactoe.tuning.racing import Games
-from tictactoe.tuning.replicates import Job, Replicates
-from tictactoe.tuning.search import LOST_WORKER_RETRIES, Journal, slots, warm_up
+from tictactoe.tuning.replicates import Job, Replicates, warm_up
+from tictactoe.tuning.search import LOST_WORKER_RETRIES, Journal, slots
 
 BLOCK_GAMES = 1_000_000
 """A task plays about this many games, and is what an interruption may lose; no result depends on it."""
@@ -78,7 +78,8 @@ class FreshReplicates:
 
     def _warmed(self) -> bool:
         """Have the workers load and compile first, as the search's had, whose learner time is compared with."""
-        loading = [] if self._warm else warm_up(self._settings)
+        task = ray.remote(warm_up).options(num_cpus=self._settings.cpus_per_trial)
+        loading = [] if self._warm else [task.remote(self._settings.board) for _ in range(slots(self._settings))]
         while loading and not self._interrupt.event.is_set():
             _, loading = ray.wait(loading, num_returns=len(loading), timeout=POLL_SECONDS)
         self._warm = True

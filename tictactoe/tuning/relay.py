@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
 
+from tictactoe.journal import Journal
 from tictactoe.processes import memory_kills
-from tictactoe.tuning.journal import Journal
+from tictactoe.tuning.replicates import state_file
 from tictactoe.tuning.space import hyperparameters
 
 
@@ -37,8 +40,11 @@ class Relay(tune.Callback):
     are lost is not to go on.
     """
 
-    def __init__(self, journal: Journal, attempt: int, observers: Sequence[Observer], give_up: Callable[[], None]) -> None:
+    def __init__(
+        self, journal: Journal, attempt: int, observers: Sequence[Observer], give_up: Callable[[], None], partial_dir: Path
+    ) -> None:
         self.journal = journal
+        self.partial_dir = partial_dir
         self.attempt = attempt
         self.observers = observers
         self.errors: dict[int, str] = {}
@@ -72,7 +78,7 @@ class Relay(tune.Callback):
             self._finish(trial, result, stopped=False)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Also called for trials that a scheduler or the time budget ended."""
+        """Also called for trials that a scheduler ended; not for those that the time budget cuts short."""
         index, result = trial.config["trial"]["index"], trial.last_result
         if index not in self._finished and index not in self.errors and result.get("games"):
             self._finish(trial, result, stopped=True)
@@ -102,7 +108,7 @@ class Relay(tune.Callback):
     def _finish(self, trial: Any, result: dict[str, Any], stopped: bool) -> None:
         index = trial.config["trial"]["index"]
         copied = ("games_to_optimal", "par10", "solved", "exploitability", "loss_vs_random", "games", "played",
-                  "learner_cpu_s", "history")  # fmt: skip
+                  "learner_cpu_s", "earlier_cpu_s", "history")  # fmt: skip
         record = {
             "index": index,
             "attempt": self.attempt,
@@ -121,5 +127,7 @@ class Relay(tune.Callback):
             self._give_up()
             return
         self._finished.add(index)
+        with suppress(OSError):  # only now can the trial do without its saved state
+            state_file(self.partial_dir, index).unlink(missing_ok=True)
         for observer in self.observers:
             observer.trial_finished(record)

@@ -42,6 +42,22 @@ class Job:
     """Number of the first replicate."""
     fresh: bool = False
     """Whether the replicates' seeds are of the stream that the search never sees."""
+    slots: int = 1
+    """How many trials run at a time."""
+    attempt: str = ""
+    """Which start of the program this is."""
+
+
+def warm_up(board: str) -> None:
+    """Compile, or load from the cache, all that training calls, and what it looks up for this board."""
+    learner = QLearner(Board.parse(board), Hyperparameters(), 0)
+    learner.train(1)
+    check(learner)
+
+
+def state_file(partial_dir: Path, index: int) -> Path:
+    """Where an unfinished trial's replicates are saved."""
+    return partial_dir / f"trial_{index:05d}.npz"
 
 
 def replicate_seed(seed: int, replicate: int, fresh: bool = False) -> np.random.SeedSequence:
@@ -96,6 +112,8 @@ class Replicates:
     done_points: int = 0
     """Grid points that every replicate has passed."""
     learner_cpu_s: float = 0.0
+    earlier_cpu_s: float = 0.0
+    """What of it was used in earlier attempts."""
 
     def __post_init__(self) -> None:
         board = Board.parse(self.job.board)
@@ -160,13 +178,9 @@ class Replicates:
             "games": games, "optimal": optimal, "exploitability": exploitability, "loss_vs_random": loss, "mean_loss": mean,
         }  # fmt: skip
 
-    def warm_up(self) -> None:
-        """Compile, or load from the cache, all that `advance` calls."""
-        self.learners[0].train(1)
-        check(self.learners[0])
-
     def metrics(self) -> dict[str, Any]:
-        """The numbers of a report; as of the last grid point where they are about all replicates."""
+        """The numbers of a report: `games` is the last grid point that all replicates have passed; those about what they
+        learned are of each one's last check, which may be the next point's."""
         solved = sum(games is not None for games in self.games_to_optimal)
         score = par10(self.games_to_optimal, self.job.games)
         return {
@@ -181,6 +195,7 @@ class Replicates:
             "loss_vs_random": fmean(c.loss_vs_random for c in self.checks),
             "games_to_optimal": list(self.games_to_optimal),
             "learner_cpu_s": self.learner_cpu_s,
+            "earlier_cpu_s": self.earlier_cpu_s,
             "games_per_s": self.played / max(self.learner_cpu_s, 1e-9),
             "history": list(self.history),
         }
@@ -196,6 +211,8 @@ class Replicates:
             "history": self.history,
             "done_points": self.done_points,
             "learner_cpu_s": self.learner_cpu_s,
+            "earlier_cpu_s": self.earlier_cpu_s,
+            "attempt": self.job.attempt,
         }
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
@@ -227,6 +244,7 @@ class Replicates:
         self.history = facts["history"]
         self.done_points = facts["done_points"]
         self.learner_cpu_s = facts["learner_cpu_s"]
+        self.earlier_cpu_s = facts["earlier_cpu_s" if facts["attempt"] == self.job.attempt else "learner_cpu_s"]
         return None
 
     def _identity(self) -> list[Any]:

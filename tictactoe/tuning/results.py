@@ -16,10 +16,10 @@ from typing import Any
 
 from tictactoe.evaluation import evaluate
 from tictactoe.game import Board
+from tictactoe.journal import Journal, checksum
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy, settles_ties
 from tictactoe.settings import Settings
-from tictactoe.tuning.journal import Journal
 from tictactoe.tuning.replicates import replicate_seed
 from tictactoe.tuning.search import Outcome
 from tictactoe.tuning.selection import Selection
@@ -62,13 +62,18 @@ def compile_results(
 
 def finish(folder: Path, summary: dict[str, Any]) -> None:
     """Write summary.json: from now on the search is finished."""
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
+    _write_summary(folder, summary)
 
 
 def write_unfinished(folder: Path, settings: Settings, status: str) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
     records = Journal(folder / "journal.jsonl").read()
-    write_atomically(folder / "summary.json", json.dumps(_frame(settings, Outcome(records), status), indent=1, allow_nan=False))
+    _write_summary(folder, _frame(settings, Outcome(records), status))
+
+
+def is_whole(summary: dict[str, Any]) -> bool:
+    """Whether a summary is as it was written."""
+    return summary.get("crc32") == checksum({name: value for name, value in summary.items() if name != "crc32"})
 
 
 def best_learner(board: str, games: int, seed: int, record: dict[str, Any]) -> QLearner:
@@ -117,6 +122,11 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    plain = json.loads(json.dumps(summary, allow_nan=False))
+    write_atomically(folder / "summary.json", json.dumps(plain | {"crc32": checksum(plain)}, indent=1))
 
 
 def _frame(settings: Settings, outcome: Outcome, status: str) -> dict[str, Any]:

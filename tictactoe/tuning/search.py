@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
-import ray
 from ray import tune
 
 from tictactoe.interrupt import Interrupt
+from tictactoe.journal import Journal
 from tictactoe.settings import Settings
 from tictactoe.tuning.algorithms import LAG, JournaledASHA, LaggedOptuna
-from tictactoe.tuning.cluster import release_workers
-from tictactoe.tuning.journal import Journal
+from tictactoe.tuning.cluster import node_resources
 from tictactoe.tuning.relay import Observer, Relay
-from tictactoe.tuning.replicates import Job, Replicates
-from tictactoe.tuning.space import describe, hyperparameters, sample
-from tictactoe.tuning.trial import QLearningTrial
+from tictactoe.tuning.replicates import Job, state_file
+from tictactoe.tuning.space import describe, sample
+from tictactoe.tuning.trial import READY, QLearningTrial
 
-GO_ON = "run the same command again to go on"
 LOST_WORKER_RETRIES = 3
 """How often a trial is repeated whose process died; a trial that raises is not."""
 
@@ -71,12 +71,16 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     for observer in observers:
         observer.search_started(records)
     attempt = 1 + max((record["attempt"] for record in records), default=0)
-    relay = Relay(journal, attempt, observers, interrupt.end_fit)
+    partial_dir = folder / "tune" / "partial"
+    relay = Relay(journal, attempt, observers, interrupt.end_fit, partial_dir)
     start = time.monotonic()
     if missing and not interrupt.event.is_set():
-        tuner = _tuner(settings, folder, missing, records, relay)
-        ray.wait(warm := warm_up(settings), num_returns=len(warm), timeout=60)
-        release_workers()  # Ray makes new ones for actors: both together would need twice the memory
+        _clear(partial_dir, missing)
+        job = Job(
+            settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout,
+            settings.cpus_per_trial, settings.gpus_per_trial, slots=min(slots(settings), len(missing)), attempt=uuid4().hex,
+        )  # fmt: skip
+        tuner = _tuner(settings, folder, job, missing, records, relay)
         interrupt.fitting = True
         try:
             if not interrupt.event.is_set():
@@ -84,19 +88,21 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         except Exception as error:
             if relay.unwritable is None and not interrupt.event.is_set():
                 reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
-                raise RuntimeError(f"Ray Tune ended early: {reason}; {GO_ON}") from error
+                raise RuntimeError(f"Ray Tune ended early: {reason}; {settings.go_on}") from error
         finally:
             interrupt.fitting = False
     if relay.unwritable is not None:
-        raise RuntimeError(f"{journal.path}: {relay.unwritable.strerror}; finished trials are safe: mend that, then {GO_ON}")
+        raise RuntimeError(
+            f"{journal.path}: {relay.unwritable.strerror}; finished trials are safe: mend that, then {settings.go_on}"
+        )
     records = journal.read()
     outcome = Outcome(records, relay.errors, interrupted=interrupt.event.is_set())
-    outcome.cost = _cost(settings, records)
+    outcome.cost = _cost(settings, records) | {"attempts": attempt}
     done = len(records) + len(relay.errors)
     if done < settings.num_samples and not outcome.interrupted:
         outcome.truncated = settings.time_budget is not None and time.monotonic() - start >= settings.time_budget
         if not outcome.truncated:
-            raise RuntimeError(f"Ray Tune ended after {done} of {settings.num_samples} trials; {GO_ON}")
+            raise RuntimeError(f"Ray Tune ended after {done} of {settings.num_samples} trials; {settings.go_on}")
     if not records and not outcome.interrupted:
         first = next(iter(sorted(relay.errors.items())), None)
         if first is None:
@@ -107,37 +113,24 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
 
 def _cost(settings: Settings, records: list[dict[str, Any]]) -> dict[str, float]:
     """Learner CPU seconds and games of all trials, and the learner's share of the slots' seconds between the first
-    trial's start and the last one's end in each attempt that has finished any."""
-    cpu, played = (sum(record[name] for record in records) for name in ("learner_cpu_s", "played"))
+    trial's start and the last one's end in each attempt that has finished any; what a trial brought along from an
+    attempt before its own is no part of that share."""
+    cpu, brought, played = (sum(record[name] for record in records) for name in ("learner_cpu_s", "earlier_cpu_s", "played"))
     attempts = [[r for r in records if r["attempt"] == number] for number in {r["attempt"] for r in records}]
     spans = [max(r["ended_s"] for r in ours) - min(r["started_s"] for r in ours) for ours in attempts]
-    share = cpu / (sum(spans) * slots(settings)) if sum(spans) > 0 else 0.0
+    share = (cpu - brought) / (sum(spans) * slots(settings)) if sum(spans) > 0 else 0.0
     return {"learner_cpu_s": cpu, "learner_share": share, "games": played, "games_per_cpu_s": played / cpu if cpu else 0.0}
 
 
 def slots(settings: Settings) -> int:
     """Trials that run at a time in the Ray that is up."""
-    resources = ray.cluster_resources()
-    fitting = resources.get("CPU", 0) // settings.cpus_per_trial
-    if settings.gpus_per_trial:
-        fitting = min(fitting, resources.get("GPU", 0) // settings.gpus_per_trial)
-    return min(int(fitting), settings.max_concurrent or settings.num_samples, settings.num_samples)
-
-
-def warm_up(settings: Settings) -> list[ray.ObjectRef]:
-    """Have as many worker processes as there are slots import and compile what a trial needs.
-
-    Tune gives a waiting trial the first free actor and cancels the one that is starting for it. Trials shorter
-    than the start of a process would so run one at a time for ever; once compiled code and libraries lie in the
-    caches of disk and kernel, actors start nearly at once.
-    """
-    task = ray.remote(_load).options(num_cpus=settings.cpus_per_trial)
-    return [task.remote(settings.board, settings.games) for _ in range(slots(settings))]
-
-
-def _load(board: str, games: int) -> None:
-    job = Job(board, seeds=1, games=games, seed=0)
-    Replicates(job, hyperparameters({"gamma": 0.9})).warm_up()
+    fitting = 0
+    for resources in node_resources():
+        here = resources.get("CPU", 0.0) // settings.cpus_per_trial
+        if settings.gpus_per_trial:
+            here = min(here, resources.get("GPU", 0.0) // settings.gpus_per_trial)
+        fitting += int(here)
+    return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
 class TimeBudget(tune.Stopper):
@@ -153,15 +146,19 @@ class TimeBudget(tune.Stopper):
         return time.monotonic() >= self._end
 
 
-def _tuner(settings: Settings, folder: Path, missing: list[int], records: list[dict[str, Any]], relay: Relay) -> tune.Tuner:
-    partial_dir = folder / "tune" / "partial"
+def _clear(partial_dir: Path, missing: list[int]) -> None:
+    """Make the folder of unfinished trials, or leave nothing in it but their states."""
     partial_dir.mkdir(parents=True, exist_ok=True)
-    for mark in partial_dir.glob("*.hung"):  # of an earlier attempt: now they get another chance
-        mark.unlink()
-    job = Job(
-        settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout,
-        settings.cpus_per_trial, settings.gpus_per_trial,
-    )  # fmt: skip
+    shutil.rmtree(partial_dir / READY, ignore_errors=True)
+    wanted = {state_file(partial_dir, index) for index in missing}
+    for path in partial_dir.iterdir():  # marks of hung trials too: now they get another chance
+        if path not in wanted:
+            path.unlink()
+
+
+def _tuner(
+    settings: Settings, folder: Path, job: Job, missing: list[int], records: list[dict[str, Any]], relay: Relay
+) -> tune.Tuner:
     searcher = None
     param_space: dict[str, Any] = {"job": asdict(job)}
     if settings.search == "random":

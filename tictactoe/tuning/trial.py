@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ray import tune
 
-from tictactoe.tuning.replicates import Job, Replicates, rungs
+from tictactoe.tuning.replicates import Job, Replicates, rungs, state_file, warm_up
 from tictactoe.tuning.space import hyperparameters
 
 REPORT_SECONDS = 1.5
@@ -23,6 +24,10 @@ CHECKPOINT_SECONDS = 5.0
 """A trial saves its learners about this often; shorter ones are cheaper to repeat than to save."""
 CHECKPOINT_SHARE = 0.01
 """Of a trial's time at most so much goes into saving: large tables are saved less often."""
+READY = "ready"
+"""Folder beside the states of unfinished trials that holds a file for each process that is ready."""
+READY_SECONDS = 20.0
+"""How long a process waits for others, which start at the same time, but may not come."""
 HUNG_SECONDS = 5.0
 """A trial that does not even notice that its time is up is ended this much later, with its process."""
 
@@ -36,6 +41,13 @@ class QLearningTrial(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["job"]["cpus"], "GPU": config["job"]["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
+        """In a new process: get ready, then begin with a trial."""
+        job = Job(**config["job"])
+        warm_up(job.board)
+        _wait_for_others(job)
+        self._begin(config)
+
+    def _begin(self, config: dict[str, Any]) -> None:
         self.index = config["trial"]["index"]
         self.job = Job(**config["job"])
         self.began = time.monotonic()
@@ -60,21 +72,18 @@ class QLearningTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next configuration in the same process: starting one costs seconds."""
-        self.setup(new_config)
+        self._begin(new_config)
         return True
 
     @property
     def partial(self) -> Path:
         """File for the state of this trial while it is unfinished."""
-        return self._file("npz")
+        return state_file(Path(self.job.partial_dir or os.devnull), self.index)
 
     @property
     def hung(self) -> Path:
         """File that has content once the watchdog has ended a process on this trial."""
-        return self._file("hung")
-
-    def _file(self, kind: str) -> Path:
-        return Path(self.job.partial_dir or os.devnull) / f"trial_{self.index:05d}.{kind}"
+        return self.partial.with_suffix(".hung")
 
     def step(self) -> dict[str, Any]:
         """Train until the next rung is reached or it is time to be heard of.
@@ -97,10 +106,7 @@ class QLearningTrial(tune.Trainable):
         replicates.advance(time.monotonic() + REPORT_SECONDS, target)
         if self.job.timeout and time.monotonic() > self.began + self.job.timeout:
             raise self._late()
-        if replicates.finished and self.job.partial_dir:
-            with suppress(OSError):  # whether results can be written is for the journal to say
-                self.partial.unlink()
-        elif self.job.partial_dir and time.monotonic() > self.save_at:
+        if self.job.partial_dir and not replicates.finished and time.monotonic() > self.save_at:
             self._save()
         metrics = replicates.metrics() | {"index": self.index, "final": replicates.finished, "done": replicates.finished}
         print(f"trial_{self.index:05d} {summary_line(metrics)}", flush=True)
@@ -117,13 +123,19 @@ class QLearningTrial(tune.Trainable):
             yield
             return
         left = max(0.0, self.began + self.job.timeout - time.monotonic()) + HUNG_SECONDS
-        with self.hung.open("w") as file:
+        try:
+            file = self.hung.open("w")
+        except OSError:  # whether results can be written is for the journal to say
+            yield
+            return
+        with file:
             faulthandler.dump_traceback_later(left, exit=True, file=file)
             try:
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-        self.hung.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.hung.unlink()
 
     def _late(self) -> TimeoutError:
         return TimeoutError(f"took longer than --trial-timeout {self.job.timeout:g} s")
@@ -147,6 +159,23 @@ class QLearningTrial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing, as `save_checkpoint`."""
+
+
+def _wait_for_others(job: Job) -> None:
+    """Wait until as many processes are ready as trials run at a time.
+
+    Tune gives a waiting trial the first free process and cancels the one that is starting for it. Trials shorter than
+    the difference between two starts would so run one at a time for ever.
+    """
+    if not job.partial_dir:
+        return
+    ready = Path(job.partial_dir, READY)
+    with suppress(OSError):  # whether results can be written is for the journal to say
+        ready.mkdir(exist_ok=True)
+        (ready / uuid4().hex).touch()
+        end = time.monotonic() + READY_SECONDS
+        while len(list(ready.iterdir())) < job.slots and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 def summary_line(metrics: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Journal:
         for number, line in enumerate(self.path.read_bytes().splitlines() if self.path.exists() else [], start=1):
             try:
                 record = json.loads(line)
-                if record.pop("crc32") != _checksum(record):
+                if record.pop("crc32") != checksum(record):
                     raise ValueError("checksum")
                 records[int(record["index"])] = record
             except (ValueError, TypeError, KeyError, AttributeError):
@@ -38,7 +38,7 @@ class Journal:
     @staticmethod
     def line(record: dict[str, Any]) -> str:
         """A record as it stands in the file."""
-        return json.dumps(record | {"crc32": _checksum(record)}, allow_nan=False) + "\n"
+        return json.dumps(record | {"crc32": checksum(record)}, allow_nan=False) + "\n"
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record through to the disk. Raises OSError; then nothing but a damaged line is left behind."""
@@ -49,5 +49,6 @@ class Journal:
             os.fsync(file.fileno())
 
 
-def _checksum(record: dict[str, Any]) -> int:
+def checksum(record: dict[str, Any]) -> int:
+    """CRC-32 of a record's canonical JSON."""
     return zlib.crc32(json.dumps(record, sort_keys=True, allow_nan=False).encode())
