@@ -20,6 +20,7 @@ import pytest
 
 from tictactoe.evaluation import move_graph
 from tictactoe.game import Board, graph
+from tictactoe.journal import Journal
 from tictactoe.learner import Hyperparameters, QLearner
 from tictactoe.policy import Policy
 from tictactoe.reporting import report
@@ -252,11 +253,17 @@ def test_results_from_before_there_were_finalists(tmp_path: Path) -> None:
     learner = made_up.results(tmp_path, trials=3, seeds=2)
     records = list(map(json.loads, (tmp_path / "journal.jsonl").read_text().splitlines()))
     for record in records:
-        del record["attempt"], record["history"]
-    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records) + '{"index": 7, "conf')
+        del record["attempt"], record["history"], record["crc32"]
+    damaged = Journal.line(records[0] | {"index": 8}).replace('"index": 8', '"index": 9')
+    (tmp_path / "journal.jsonl").write_text("".join(map(Journal.line, records)) + damaged + '{"index": 7, "conf')
     made_up.change(tmp_path, truncated=True, num_errors=2, num_trials=5)
     text = Content(report.write(tmp_path, learner).read_text(encoding="utf-8")).text
-    for expected in ("Half of the searched seeds (2)", "The time budget ended this search", "2 of 5 trials failed"):
+    for expected in (
+        "3 configurations",
+        "Half of the searched seeds (2)",
+        "The time budget ended this search",
+        "2 of 5 trials failed",
+    ):
         assert expected in text
     for absent in ("PAR-10 on fresh seeds", "Finalists", "winner's-curse", "Learning curves", "PED-ANOVA"):
         assert absent not in text

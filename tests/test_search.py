@@ -161,6 +161,7 @@ def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, An
     assert (summary()["truncated"], summary()["num_trials"]) == (False, 400)
 
 
+@pytest.mark.slow
 def test_refused_input_moves_no_results(finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200", "--num-cpus", "1")
     assert finish(*tiny)[0] == 0
