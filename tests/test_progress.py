@@ -92,3 +92,17 @@ def test_a_terminal_gets_a_live_table() -> None:
     text = output.getvalue()
     for part in ("1/4 trials", "trial_00000", "50%", "best", "PAR-10"):
         assert part in text
+
+
+def test_time_left_goes_by_the_trials_and_not_by_what_went_before_them() -> None:
+    clock = Clock()
+    shown, _ = reporter(clock)
+    shown.search_started([])
+    clock.now = 100
+    for index in (0, 1):
+        shown.trial_started(index, {})
+    clock.now = 110
+    for index in (0, 1):
+        shown.trial_finished(record(index))
+    shown.trial_started(2, {})
+    assert shown.left() == "0:10 left"

@@ -64,6 +64,8 @@ class Reporter:
             self.console.print(f"{len(finished)} of {self.total} trials are finished already")
 
     def trial_started(self, index: int, config: dict[str, Any]) -> None:
+        if not self.running and self.done + self.failed == self.resumed:  # the first one: what went before is no measure
+            self.start = self.clock()
         self.running[index] = _Running(self.clock(), last_line=self.clock())
 
     def trial_reported(self, index: int, metrics: dict[str, Any]) -> None:
