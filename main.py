@@ -118,7 +118,7 @@ def run(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, co
         pages = report.write_or_say(folder.path, learner, summary, console.print)
         if interrupt.event.is_set():
             return
-        results.finish(folder.path, summary)
+        results.write_summary(folder.path, summary)  # from now on the search is finished
         interrupt.exit_code = FINISHED
         tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", *pages])
 

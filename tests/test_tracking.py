@@ -161,7 +161,7 @@ def test_a_network_lost_in_mid_search_changes_nothing(
     process = program(*options, "--fresh", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
     assert process.stdout is not None
     output, report_at, told_at = "", 0.0, 0.0
-    (results,) = (tmp_path / "results",)
+    results = tmp_path / "results"
     for line in process.stdout:
         output += line
         if "[3/8]" in line:

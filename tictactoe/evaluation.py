@@ -128,13 +128,12 @@ def half_nash_conv(game: Graph, greedy: np.ndarray) -> float:
 def check_grid(board: Board, budget: int) -> list[int]:
     """Numbers of games after which a learner is checked: by factors of 1.25, ending with `budget`.
 
-    The first is 100 games on small boards. On others, where a check costs as much as many games, it is at least a
-    third of the number of positions, which keeps checks below a fifth of the training (where that is
-    15 times as long, on boards of a few thousand positions). Raises ValueError for
-    a budget below the first check.
+    The first is 100 games on small boards. On others, where a check costs as much as many games, it is a third of the
+    number of positions, which keeps checks below a fifth of the training (where that is 15 times as long, on boards of
+    a few thousand positions). Raises ValueError for a budget below the first check.
     """
     positions = graph(board, True).nodes
-    first = 100 if positions <= FINE_GRID else max(100, positions // 3)
+    first = 100 if positions <= FINE_GRID else positions // 3
     if budget < first:
         raise ValueError(f"{budget:,} games end before the first check on {board}, after {first:,} games")
     grid, games = [], float(first)

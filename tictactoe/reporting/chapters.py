@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tictactoe.game import Board
 from tictactoe.reporting.best_possible import best_wins
 from tictactoe.reporting.drawing import Plot
-from tictactoe.reporting.findings import FEWEST_SEEDS, Findings, games, short, trial_name
+from tictactoe.reporting.findings import FEWEST_SEEDS, Findings, games, last_attempt, short, trial_name
 
 MEASURES = (
     (
@@ -102,13 +101,8 @@ def _tiles(found: Findings) -> Iterable[str]:
         f"{cost['learner_share']:.0%}",
         "of the slots' time was learning",
         f"The learner used {cost['learner_cpu_s']:,.1f} s of CPU for {cost['games'] / 1e6:,.1f} million games; "
-        f"{_attempts(cost)} took {cost['wall_s']:,.1f} s.",
+        f"{last_attempt(cost) or 'the whole search'} took {cost['wall_s']:,.1f} s.",
     )
-
-
-def _attempts(cost: dict[str, Any]) -> str:
-    number = cost.get("attempts", 1)
-    return f"the last of {number} attempts" if number > 1 else "the whole search"
 
 
 def _search_best(found: Findings) -> str:

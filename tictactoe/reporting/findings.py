@@ -115,6 +115,12 @@ class Findings:
         return {"learning": learning, "trial": busy - learning, "between": held - busy}
 
 
+def last_attempt(cost: dict[str, Any]) -> str:
+    """Whose seconds a summary's `wall_s` and `startup_s` are, in words; nothing where there was one attempt only."""
+    number = cost.get("attempts", 1)
+    return f"the last of {number} attempts" if number > 1 else ""
+
+
 def is_number(value: Any) -> bool:
     """Whether a hyperparameter's value has a place on an axis."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tictactoe.evaluation import Odds
-from tictactoe.reporting.findings import FEWEST_SEEDS
+from tictactoe.reporting.findings import FEWEST_SEEDS, last_attempt
 
 if TYPE_CHECKING:
     from tictactoe.preflight import Preflight
@@ -63,8 +63,9 @@ def show(console: Console, folder: Path) -> None:
     for seat in "XO":
         odds = Odds(**policy["vs_random"][seat])
         console.print(f"  as {seat} against random: wins {odds.win:.4%}, draws {odds.draw:.4%}, loses {odds.loss:.4%}")
+    attempt = last_attempt(cost)
     console.print(
-        f"{cost['wall_s']:.1f} s{_last_of(cost['attempts'])}, {cost['games'] / 1e6:,.1f}M games, "
+        f"{cost['wall_s']:.1f} s{f' for {attempt}' if attempt else ''}, {cost['games'] / 1e6:,.1f}M games, "
         f"{cost['learner_share']:.0%} of the slots' time spent learning; results in {folder}"
     )
     console.print(f"digest {summary['digest']}")
@@ -113,10 +114,6 @@ def _show_winner(console: Console, summary: dict[str, Any]) -> None:
     tied = sum(row["tied"] for row in selection["finalists"]) - 1
     others = {0: "no other finalist", 1: "one other finalist"}.get(tied, f"{tied} other finalists")
     console.print(f"  {others} cannot be told from it at 95 %")
-
-
-def _last_of(attempts: int) -> str:
-    return f" for the last of {attempts} attempts" if attempts > 1 else ""
 
 
 def _gap(finalist: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tictactoe.reporting.drawing import INK, MUTED, SOLVED, UNSOLVED, Plot, finish, new_figure
-from tictactoe.reporting.findings import Findings, Record, games, is_number, short, spans_decades, trial_name
+from tictactoe.reporting.findings import Findings, Record, games, is_number, last_attempt, short, spans_decades, trial_name
 
 SCATTER: dict[str, dict[str, Any]] = {
     "solved": {"marker": "o", "color": SOLVED, "label": "solved on every seed"},
@@ -202,7 +202,7 @@ def timeline(found: Findings) -> Plot:
     caption = (
         f"Thick bars are learning (drawn at their trial's end), thin ones the rest of a trial, gaps a slot between two trials: "
         f"{shares['learning']:.0%}, {shares['trial']:.0%} and {shares['between']:.0%} of the slots' time. "
-        f"Of {cost['wall_s']:.1f} s in all{' of the last attempt' if cost.get('attempts', 1) > 1 else ''}, "
+        f"Of the {cost['wall_s']:.1f} s of {last_attempt(cost) or 'the whole search'}, "
         f"{cost['startup_s']:.1f} s went by before the search began (Ray's start)."
     )
     return finish(figure, "timeline", "Who ran when", caption)

@@ -122,7 +122,7 @@ def node_resources() -> list[dict[str, float]]:
 
 
 def release_workers() -> None:
-    """End the idle workers of a local Ray, some 150 MiB each: what comes after a round of tasks has use for the memory."""
+    """End the idle workers of a local Ray, some 150 MiB each: what comes after the last task has use for the memory."""
     processes.end(processes.idle_workers(), 0.0)
 
 

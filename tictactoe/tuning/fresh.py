@@ -11,11 +11,12 @@ from typing import Any
 import ray
 
 from tictactoe.interrupt import Interrupt
+from tictactoe.journal import Journal
 from tictactoe.learner import Hyperparameters
 from tictactoe.settings import Settings
 from tictactoe.tuning.racing import Games
 from tictactoe.tuning.replicates import Job, Replicates, warm_up
-from tictactoe.tuning.search import LOST_WORKER_RETRIES, Journal, slots
+from tictactoe.tuning.search import LOST_WORKER_RETRIES, slots
 
 BLOCK_GAMES = 1_000_000
 """A task plays about this many games, and is what an interruption may lose; no result depends on it."""

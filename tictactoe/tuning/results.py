@@ -60,15 +60,16 @@ def compile_results(
     return summary, learner
 
 
-def finish(folder: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json: from now on the search is finished."""
-    _write_summary(folder, summary)
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json, with a checksum of it."""
+    plain = json.loads(json.dumps(summary, allow_nan=False))
+    write_atomically(folder / "summary.json", json.dumps(plain | {"crc32": checksum(plain)}, indent=1))
 
 
 def write_unfinished(folder: Path, settings: Settings, status: str) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
     records = Journal(folder / "journal.jsonl").read()
-    _write_summary(folder, _frame(settings, Outcome(records), status))
+    write_summary(folder, _frame(settings, Outcome(records), status))
 
 
 def is_whole(summary: dict[str, Any]) -> bool:
@@ -122,11 +123,6 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-
-
-def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    plain = json.loads(json.dumps(summary, allow_nan=False))
-    write_atomically(folder / "summary.json", json.dumps(plain | {"crc32": checksum(plain)}, indent=1))
 
 
 def _frame(settings: Settings, outcome: Outcome, status: str) -> dict[str, Any]:
