@@ -46,7 +46,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN find /app -exec touch -d @1700000000 {} + \
  && { python -m compileall -q -x '/(ensurepip|idlelib|lib2to3|pip|test|tkinter|turtledemo)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/venv/lib /app > /dev/null || true; } \
- && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.warmup \
+ && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.core.warmup \
  && groupadd --gid 1000 app && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp/home app \
  && mkdir /results && chown 1000:1000 /results && chmod 1777 /results \
  && chmod -R a+rX /app

@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import arguments, show, write
-from tictactoe.evaluation import check, check_grid
-from tictactoe.game import Board
-from tictactoe.learner import Hyperparameters, QLearner
+from tictactoe.core.evaluation import check, check_grid
+from tictactoe.core.game import Board
+from tictactoe.core.learner import Hyperparameters, QLearner
 
 
 def compiled(board: str, **options: Any) -> Callable[[int], None]:

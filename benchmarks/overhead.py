@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import arguments, search, show, write
-from tictactoe.learner import Hyperparameters
-from tictactoe.tuning.replicates import Job, Replicates
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.replicates import Job, Replicates
 from tictactoe.tuning.trial import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 
 

@@ -13,9 +13,9 @@ from statistics import median
 import optuna
 
 from benchmarks.common import arguments, search, show, write
-from tictactoe.learner import Hyperparameters
-from tictactoe.tuning.replicates import Job, Replicates
-from tictactoe.tuning.space import sample
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.replicates import Job, Replicates
+from tictactoe.experiment.space import sample
 
 
 def train(hyperparameters: Hyperparameters, job: Job) -> tuple[float, float]:

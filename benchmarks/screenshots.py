@@ -8,8 +8,8 @@ from pathlib import Path
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from benchmarks.browser import browser, picture, show
 from benchmarks.common import ROOT
+from tests.support.browser import browser, picture, show
 from tictactoe.commands import find
 
 WIDTH = 1000

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,19 +12,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support.program import JOB, ROOT, clean_environment, digest_of, search
+
 hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
 hypothesis.settings.load_profile("default")
-
-ROOT = Path(__file__).resolve().parent.parent
-JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
-"""A search long enough to be disturbed."""
-OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
-
-
-def clean_environment(home: Path, **variables: str) -> dict[str, str]:
-    """An environment without settings of ours, with a home folder of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": str(home / "none.env")} | variables
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +27,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     assert (folder / "results").is_dir()  # relative to where the program was started, not to where Ray's workers are
     return digest_of(ran.stdout)
-
-
-def digest_of(output: str) -> str:
-    """The digest in what a search has printed."""
-    (found,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
-    return str(found)
-
-
-def published_digest() -> str:
-    """The default search's digest, as the README gives it."""
-    (found,) = re.findall(r"digest (sha256:[0-9a-f]{64})", (ROOT / "README.md").read_text())
-    return str(found)
 
 
 @pytest.fixture
@@ -108,12 +85,3 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("searched")
     search(home, "--name", "small", "--num-samples", "2", "--seeds", "4", "--games", "20000")
     return home / "results"
-
-
-def search(home: Path, *options: str) -> None:
-    """Run a search to its end, with its results in `home`."""
-    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
-    ran = subprocess.run(
-        command, cwd=home, env=clean_environment(home), capture_output=True, text=True, timeout=280, check=False
-    )
-    assert ran.returncode == 0, ran.stderr

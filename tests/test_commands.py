@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
 
+from tests.support.program import ROOT, clean_environment
 from tictactoe.commands import find
-from tictactoe.settings import SettingsError
+from tictactoe.errors import UserError
 
 
 def put(results: Path, name: str, summary: str, at: int) -> Path:
@@ -42,15 +42,15 @@ def test_the_named_search_or_the_one_finished_last(tmp_path: Path) -> None:
     (tmp_path / "stray").write_text("")
     assert find(tmp_path, None) == last
     assert find(tmp_path, "z") == first
-    with pytest.raises(SettingsError, match=r"NAME 'newer': this search is not finished but interrupted; finished ones: a, z$"):
+    with pytest.raises(UserError, match=r"NAME 'newer': this search is not finished but interrupted; finished ones: a, z$"):
         find(tmp_path, "newer")
-    with pytest.raises(SettingsError, match=r"NAME 'torn': this search is not finished but damaged; finished ones: a, z$"):
+    with pytest.raises(UserError, match=r"NAME 'torn': this search is not finished but damaged; finished ones: a, z$"):
         find(tmp_path, "torn")
-    with pytest.raises(SettingsError, match=r"NAME 'none': no such search in .*; finished ones: a, z$"):
+    with pytest.raises(UserError, match=r"NAME 'none': no such search in .*; finished ones: a, z$"):
         find(tmp_path, "none")
     for number in range(5):
         put(tmp_path, f"more{number}", finished, 1000 - number)
-    with pytest.raises(SettingsError, match=r"finished ones: more0, more1, more2, more3, more4 and 2 more$"):
+    with pytest.raises(UserError, match=r"finished ones: more0, more1, more2, more3, more4 and 2 more$"):
         find(tmp_path, "none")
 
 

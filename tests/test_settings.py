@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.program import ROOT
 from tictactoe import settings
-from tictactoe.settings import Settings, SettingsError, load
+from tictactoe.errors import UserError
+from tictactoe.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,7 @@ def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatc
     ],
 )
 def test_bad_options_are_named_with_their_remedy(arguments: list[str], parts: list[str]) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UserError) as caught:
         load(arguments)
     message = str(caught.value)
     assert "\n" not in message
@@ -114,10 +115,10 @@ def test_bad_options_are_named_with_their_remedy(arguments: list[str], parts: li
 
 def test_bad_values_name_where_they_come_from(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_env(clean, "TICTACTOE_SEEDS=x\n")
-    with pytest.raises(SettingsError, match=r"TICTACTOE_SEEDS in \.env"):
+    with pytest.raises(UserError, match=r"TICTACTOE_SEEDS in \.env"):
         load([])
     monkeypatch.setenv("TICTACTOE_SEEDS", "y")
-    with pytest.raises(SettingsError, match="TICTACTOE_SEEDS 'y'"):
+    with pytest.raises(UserError, match="TICTACTOE_SEEDS 'y'"):
         load([])
 
 
@@ -126,7 +127,7 @@ def test_bad_values_name_where_they_come_from(clean: Path, monkeypatch: pytest.M
 )
 def test_a_malformed_env_file_is_named(clean: Path, content: bytes) -> None:
     (clean / ".env").write_bytes(content)
-    with pytest.raises(SettingsError, match=r"\.env.*mend or remove it"):
+    with pytest.raises(UserError, match=r"\.env.*mend or remove it"):
         load([])
 
 
@@ -191,7 +192,7 @@ SECRETS = ("wandb_api_key", "ray_auth_token")
 def accepts_or_refuses_in_one_line(arguments: list[str]) -> None:
     try:
         assert isinstance(load(arguments), Settings)
-    except SettingsError as error:
+    except UserError as error:
         assert len(str(error).splitlines()) == 1
 
 

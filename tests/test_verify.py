@@ -16,16 +16,16 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policy import reachable
 
+from tests.core.test_policy import reachable
+from tests.support.program import ROOT
 from tictactoe import verify
-from tictactoe.evaluation import evaluate, game_value
-from tictactoe.game import Board
-from tictactoe.learner import Hyperparameters, QLearner
-from tictactoe.policy import Policy
+from tictactoe.core.evaluation import evaluate, game_value
+from tictactoe.core.game import Board
+from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.policy import Policy
 
 FILE = ROOT / "tictactoe" / "verify.py"
 

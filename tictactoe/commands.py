@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tictactoe.interrupt import Interrupt
-from tictactoe.settings import Settings, SettingsError
+from tictactoe.errors import UserError
+from tictactoe.process.interrupt import Interrupt
+from tictactoe.settings import Settings
 
 if TYPE_CHECKING:
-    from tictactoe.learner import QLearner
+    from tictactoe.core.learner import QLearner
 
 LISTED = 5
 
 
 def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
-    """Carry out the settings' command; returns the exit code. Raises SettingsError when there is no such search."""
+    """Carry out the settings' command; returns the exit code. Raises UserError when there is no such search."""
     folder = find(chosen.results_dir, chosen.name)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -29,7 +30,7 @@ def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
         if interrupt.event.is_set():  # one came before
             return 0
         if chosen.command == "report":
-            from tictactoe.reporting.report import write
+            from tictactoe.reporting.report.page import write
 
             console.print(f"report: {write(folder, winner(folder, console))}")
         else:
@@ -41,9 +42,9 @@ def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
 
 
 def play(folder: Path, side: str, console: Console) -> None:
-    """Play against the winner's policy until the player leaves. Raises SettingsError when the policy is no good."""
-    from tictactoe.play import Match
-    from tictactoe.policy import Policy
+    """Play against the winner's policy until the player leaves. Raises UserError when the policy is no good."""
+    from tictactoe.core.policy import Policy
+    from tictactoe.reporting.play import Match
 
     try:
         with console.status("reading the policy"):
@@ -51,13 +52,13 @@ def play(folder: Path, side: str, console: Console) -> None:
         console.print(f"search {folder.name}, board {policy.board}")
         Match(console, policy, lambda: winner(folder, console)).play("XO".index(side))
     except ValueError as error:
-        raise SettingsError(str(error)) from None
+        raise UserError(str(error)) from None
 
 
 def find(results: Path, name: str | None) -> Path:
     """The folder of the finished search of this name, or of the one that finished last.
 
-    Raises SettingsError, saying what is there, when there is none.
+    Raises UserError, saying what is there, when there is none.
     """
     states = {path.parent: _status(path) for path in results.glob("*/summary.json")}
     finished = [folder for folder, status in states.items() if status == "finished"]
@@ -65,28 +66,28 @@ def find(results: Path, name: str | None) -> Path:
     if name is None:
         if finished:
             return finished[0]
-        raise SettingsError(f"no finished search in {results}; run one with `python main.py`, or name another --results-dir")
+        raise UserError(f"no finished search in {results}; run one with `python main.py`, or name another --results-dir")
     if results / name in finished:
         return results / name
     state = states.get(results / name)
     problem = f"this search is not finished but {state}" if state else f"no such search in {results}"
     there = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
     more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
-    raise SettingsError(f"NAME {name!r}: {problem}; finished ones: {there}{more}")
+    raise UserError(f"NAME {name!r}: {problem}; finished ones: {there}{more}")
 
 
 def winner(folder: Path, console: Console) -> QLearner:
     """The learner behind the winner's policy, trained again in a thread, so that Ctrl-C is heard meanwhile.
 
-    Raises SettingsError when the folder lacks what that needs.
+    Raises UserError when the folder lacks what that needs.
     """
-    from tictactoe.tuning.results import winner_learner
+    from tictactoe.experiment.results import winner_learner
 
     with console.status("training the winner again"):
         try:
             return ThreadPoolExecutor(1).submit(winner_learner, folder).result()
         except (OSError, LookupError, TypeError, ValueError, StopIteration) as error:
-            raise SettingsError(f"{folder}: its winner cannot be trained again ({error!r}); is the folder whole?") from None
+            raise UserError(f"{folder}: its winner cannot be trained again ({error!r}); is the folder whole?") from None
 
 
 def _status(summary: Path) -> str:

@@ -12,8 +12,9 @@ from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tictactoe.evaluation import check_grid
-from tictactoe.game import Board
+from tictactoe.core.evaluation import check_grid
+from tictactoe.core.game import Board
+from tictactoe.errors import UserError
 
 PREFIX = "TICTACTOE_"
 PLACEHOLDERS = {"", "your-key-here", "your_key_here", "your-api-key", "changeme"}
@@ -24,13 +25,6 @@ COMMANDS = {
 """What can be done besides a search: what it is, and its options."""
 _SECRETS = ("wandb_api_key", "ray_auth_token")
 _FLAGS = {"play_as": "--as"}
-
-
-class SettingsError(ValueError):
-    """Bad input, in one line that names the option and the remedy."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class Settings(BaseSettings):
@@ -117,7 +111,7 @@ def load(arguments: list[str]) -> Settings:
     """The settings of a command line (without the program's name) in this environment.
 
     Lines of `.env` that are not ours (WANDB_*, RAY_*, ...) are put into the environment where they are not
-    set. Raises SettingsError for bad input; exits with 0 for `--help`.
+    set. Raises UserError for bad input; exits with 0 for `--help`.
     """
     command = arguments[0] if arguments and arguments[0] in COMMANDS else "search"
     given = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
@@ -130,29 +124,29 @@ def load(arguments: list[str]) -> Settings:
     try:
         return Settings(_env_file=path if lines else None, _env_file_encoding="utf-8", **given)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise SettingsError(_one_line(error, given, lines)) from None
+        raise UserError(_one_line(error, given, lines)) from None
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The assignments of a `.env` file; none if there is no such file. Raises SettingsError, with the line, if malformed."""
+    """The assignments of a `.env` file; none if there is no such file. Raises UserError, with the line, if malformed."""
     try:
         if not path.is_file():
             return {}
         with path.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
     except (OSError, UnicodeError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error}); mend or remove it") from None
+        raise UserError(f"{path}: cannot be read ({error}); mend or remove it") from None
     for binding in bindings:
         if binding.error or (binding.key is not None and (not binding.key or "=" in binding.key or binding.value is None)):
-            raise SettingsError(f"{path}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
+            raise UserError(f"{path}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
         if "\0" in (binding.key or "") + (binding.value or ""):
-            raise SettingsError(f"{path}, line {binding.original.line}: holds a null character; mend or remove it")
+            raise UserError(f"{path}, line {binding.original.line}: holds a null character; mend or remove it")
     return {binding.key: binding.value or "" for binding in bindings if binding.key}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help")
+        raise UserError(f"{message}; see --help")
 
 
 def parser(command: str = "search") -> argparse.ArgumentParser:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from tictactoe.evaluation import Odds
-from tictactoe.reporting.findings import FEWEST_SEEDS, last_attempt
+from tictactoe.core.evaluation import Odds
+from tictactoe.reporting.report.data import FEWEST_SEEDS, last_attempt
 
 if TYPE_CHECKING:
-    from tictactoe.preflight import Preflight
+    from tictactoe.process.preflight import Preflight
 
 ROWS = 10
 WIDE = 110

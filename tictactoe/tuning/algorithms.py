@@ -10,20 +10,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
-from ray.tune.search.sample import Domain
 
-from tictactoe.tuning.replicates import REDUCTION, rungs
-from tictactoe.tuning.space import SPACE, hyperparameters
-
-LAG = 8
-"""Optuna suggests trial i knowing the results of trials 0 to i - LAG, and no others; so at most LAG run at a time."""
+from tictactoe.core.seeds import Stream, sequence
+from tictactoe.experiment.fingerprint import LAG
+from tictactoe.experiment.replicates import REDUCTION, rungs
+from tictactoe.experiment.space import distributions, hyperparameters
 
 
 class LaggedOptuna(Searcher):
@@ -41,9 +36,7 @@ class LaggedOptuna(Searcher):
         self._index_of: dict[str, int] = {}
         self._configs = {record["index"]: record["config"] for record in records}
         self._scores: dict[int, float] = {record["index"]: math.log(record["par10"]) for record in records}
-        self._distributions: dict[str, BaseDistribution] = OptunaSearch.convert_search_space(
-            {name: domain for name, domain in SPACE.items() if isinstance(domain, Domain)}
-        )
+        self._distributions = distributions()
 
     def suggest(self, trial_id: str) -> Any:
         """The next configuration; None while results that it needs are missing, FINISHED when all are suggested."""
@@ -55,7 +48,7 @@ class LaggedOptuna(Searcher):
             return None
         del self._missing[0]
         self._index_of[trial_id] = index
-        self._configs[index] = hyperparameters({**SPACE, **self._ask(index, earlier)}).as_dict()
+        self._configs[index] = hyperparameters(self._ask(index, earlier)).as_dict()
         return {"trial": {"index": index, "hyperparameters": self._configs[index]}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -71,7 +64,7 @@ class LaggedOptuna(Searcher):
         """Nothing, as `save`."""
 
     def _ask(self, index: int, earlier: range) -> dict[str, Any]:
-        seed = int(np.random.SeedSequence(self._seed, spawn_key=(2, index)).generate_state(1)[0])
+        seed = int(sequence(self._seed, Stream.OPTUNA, index).generate_state(1)[0])
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         for other in earlier:
             failed = math.isnan(self._scores[other])

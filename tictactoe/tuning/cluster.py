@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import ray
 
-from tictactoe import processes, reaper
-from tictactoe.interrupt import Interrupt
-from tictactoe.preflight import is_shared, port_is_fixed
-from tictactoe.settings import Settings, SettingsError
+from tictactoe.errors import UserError
+from tictactoe.process import processes, reaper
+from tictactoe.process.interrupt import Interrupt
+from tictactoe.process.preflight import is_shared, port_is_fixed
+from tictactoe.settings import Settings
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
@@ -65,7 +66,7 @@ class Launch:
     def wait(self, interrupt: Interrupt) -> str | None:
         """The dashboard's address once Ray is up; None if interrupted meanwhile.
 
-        Raises SettingsError when it lacks what a trial needs, RuntimeError when it does not come up.
+        Raises UserError when it lacks what a trial needs, RuntimeError when it does not come up.
         """
         while not self._done.wait(0.1):
             if interrupt.event.is_set():
@@ -105,12 +106,10 @@ class Launch:
             there = max((resources.get(kind, 0.0) for resources in found), default=0.0)
             if wanted > there:
                 option = f"--{kind.lower()}s-per-trial"
-                raise SettingsError(
-                    f"{option} {wanted:g}: no node of Ray has more than {there:g}; use {option} {there:g} or less"
-                )
+                raise UserError(f"{option} {wanted:g}: no node of Ray has more than {there:g}; use {option} {there:g} or less")
         nodes = len(found)
         if nodes > 1 and not is_shared(self._settings.results_dir):
-            raise SettingsError(
+            raise UserError(
                 f"--results-dir {self._settings.results_dir}: a local path, while Ray has {nodes} nodes; "
                 "name a folder on a file system that all of them share"
             )

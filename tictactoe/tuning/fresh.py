@@ -10,12 +10,12 @@ from typing import Any
 
 import ray
 
-from tictactoe.interrupt import Interrupt
-from tictactoe.journal import Journal
-from tictactoe.learner import Hyperparameters
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.racing import Games
+from tictactoe.experiment.replicates import Job, Replicates, warm_up
+from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
-from tictactoe.tuning.racing import Games
-from tictactoe.tuning.replicates import Job, Replicates, warm_up
 from tictactoe.tuning.search import LOST_WORKER_RETRIES, slots
 
 BLOCK_GAMES = 1_000_000

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from tictactoe.journal import Journal
-from tictactoe.processes import memory_kills
-from tictactoe.tuning.replicates import state_file
-from tictactoe.tuning.space import hyperparameters
+from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.replicates import state_file
+from tictactoe.experiment.space import hyperparameters
+from tictactoe.process.cgroup import memory_kills
 
 
 class Observer(Protocol):

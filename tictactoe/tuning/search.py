@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,48 +13,19 @@ from uuid import uuid4
 import optuna
 from ray import tune
 
-from tictactoe.interrupt import Interrupt
-from tictactoe.journal import Journal
+from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.replicates import Job, state_file
+from tictactoe.experiment.results import Outcome
+from tictactoe.experiment.space import sample
+from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
-from tictactoe.tuning.algorithms import LAG, JournaledASHA, LaggedOptuna
+from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna
 from tictactoe.tuning.cluster import node_resources
 from tictactoe.tuning.relay import Observer, Relay
-from tictactoe.tuning.replicates import Job, state_file
-from tictactoe.tuning.space import describe, sample
 from tictactoe.tuning.trial import READY, QLearningTrial
 
 LOST_WORKER_RETRIES = 3
 """How often a trial is repeated whose process died; a trial that raises is not."""
-
-
-@dataclass
-class Outcome:
-    """What a search came to."""
-
-    records: list[dict[str, Any]]
-    """Finished trials in index order, as in the journal."""
-    errors: dict[int, str] = field(default_factory=dict)
-    """Why trials failed, by index."""
-    truncated: bool = False
-    """Whether the time budget ended it."""
-    interrupted: bool = False
-    cost: dict[str, float] = field(default_factory=dict)
-    """What this attempt took; see `_cost`."""
-
-
-def fingerprint(settings: Settings) -> dict[str, Any]:
-    """What decides the results, and so names a search, and must be equal for a search to go on."""
-    packages = ["ray", "numpy", *(["optuna"] if settings.search == "optuna" else [])]
-    shared = settings.model_dump(include={"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"})
-    if settings.search == "optuna":
-        shared["lag"] = LAG
-    return shared | {"space": describe(), "versions": {package: version(package) for package in packages}}
-
-
-def search_name(settings: Settings) -> str:
-    """`--name`, or the board and 8 hexadecimal digits of the fingerprint."""
-    text = json.dumps(fingerprint(settings), sort_keys=True)
-    return settings.name or f"{settings.board}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Sequence[Observer]) -> Outcome:
@@ -71,7 +39,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     for observer in observers:
         observer.search_started(records)
     attempt = 1 + max((record["attempt"] for record in records), default=0)
-    partial_dir = folder / "tune" / "partial"
+    partial_dir = folder / "unfinished"
     relay = Relay(journal, attempt, observers, interrupt.end_fit, partial_dir)
     start = time.monotonic()
     if missing and not interrupt.event.is_set():

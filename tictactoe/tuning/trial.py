@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from ray import tune
 
-from tictactoe.tuning.replicates import Job, Replicates, rungs, state_file, warm_up
-from tictactoe.tuning.space import hyperparameters
+from tictactoe.experiment.replicates import Job, Replicates, rungs, state_file, warm_up
+from tictactoe.experiment.space import hyperparameters
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""

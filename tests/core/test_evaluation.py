@@ -1,0 +1,194 @@
+"""Evaluation: the exact fractions of the literature, and brute force in plain Python."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tictactoe.core.evaluation import (
+    _expected,
+    _shape,
+    check,
+    check_grid,
+    evaluate,
+    exploitability,
+    first_only,
+    game_value,
+    greedy_edges,
+    half_nash_conv,
+    loss_vs_random,
+)
+from tictactoe.core.game import Board, Graph, graph
+from tictactoe.core.learner import Hyperparameters, QLearner
+
+BOARDS = [Board(3, 3, 3), Board(2, 3, 2), Board(2, 3, 3), Board(2, 2, 2), Board(1, 1, 1), Board(1, 4, 2)]
+
+
+def odds(game: Graph, greedy: np.ndarray, seat: int) -> tuple[float, float, float]:
+    return tuple(_expected(*_shape(game), greedy, np.eye(3)[i], False)[seat] for i in range(3))  # type: ignore[return-value]
+
+
+def children(game: Graph, node: int) -> range:
+    return range(game.first[node], game.first[node + 1])
+
+
+def brute_force(game: Graph, greedy: np.ndarray, seat: int) -> tuple[int, Fraction, Fraction]:
+    """Worst outcome, probability of losing to a random opponent, expected outcome against a best response."""
+
+    @cache
+    def value(node: int) -> tuple[int, Fraction, Fraction]:
+        edges = children(game, node)
+        if not edges:
+            outcome = int(game.outcome[node]) * (1 - 2 * seat)
+            return outcome, Fraction(outcome < 0), Fraction(outcome)
+        mine = game.marks[node] % 2 == seat
+        after = [value(int(game.child[edge])) for edge in edges if not mine or greedy[edge]]
+        mean = [sum(v[i] for v in after) / len(after) for i in range(3)]
+        best_response = mean[2] if mine else min(v[2] for v in after)
+        return min(v[0] for v in after), Fraction(mean[1]), Fraction(best_response)
+
+    return value(0)
+
+
+def test_best_play_against_random_has_the_known_odds() -> None:
+    """191/192 for X; for O the best among the policies that never lose: 866/945."""
+    game = graph(Board(), False)
+
+    @cache
+    def best(node: int, seat: int) -> tuple[int, Fraction]:
+        """(guaranteed outcome, chance to win against random among policies that guarantee it) and the chance."""
+        edges = children(game, node)
+        if not edges:
+            outcome = int(game.outcome[node]) * (1 - 2 * seat)
+            return outcome, Fraction(outcome > 0)
+        after = [best(int(game.child[edge]), seat) for edge in edges]
+        if game.marks[node] % 2 == seat:
+            return max(after)
+        return min(a[0] for a in after), sum((a[1] for a in after), Fraction()) / len(after)
+
+    assert best(0, 0) == (0, Fraction(191, 192))
+    assert best(0, 1) == (0, Fraction(866, 945))
+    for seat, win, draw in ((0, Fraction(191, 192), Fraction(1, 192)), (1, Fraction(866, 945), Fraction(79, 945))):
+        greedy = np.ones(game.edges, dtype=np.bool_)
+        for node in range(game.nodes):
+            if game.marks[node] % 2 == seat and len(children(game, node)):
+                top = max(best(int(game.child[edge]), seat) for edge in children(game, node))
+                for edge in children(game, node):
+                    greedy[edge] = best(int(game.child[edge]), seat) == top
+        assert odds(game, greedy, seat) == pytest.approx((float(win), float(draw), 0.0), abs=1e-12)
+        assert brute_force(game, greedy, seat)[0] == 0
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_random_play_has_the_known_odds(symmetric: bool) -> None:
+    game = graph(Board(), symmetric)
+    anything = np.ones(game.edges, dtype=np.bool_)
+    x_wins, draws, o_wins = 737 / 1260, 8 / 63, 121 / 420
+    assert odds(game, anything, 0) == pytest.approx((x_wins, draws, o_wins), abs=1e-12)
+    assert odds(game, anything, 1) == pytest.approx((o_wins, draws, x_wins), abs=1e-12)
+    assert half_nash_conv(game, anything) == pytest.approx(0.95982969577, abs=1e-11)
+    assert exploitability(Board(), game, anything) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("board", "value"),
+    [
+        ("3x3x3", 0),
+        ("3x4x3", 1),
+        ("4x4x4", 0),
+        ("1x1x1", 1),
+        ("2x2x2", 1),
+        ("1x2x2", 0),
+        ("2x3x3", 0),
+        ("4x3x3", 1),
+        ("1x5x1", 1),
+    ],
+)
+def test_game_values(board: str, value: int) -> None:
+    assert game_value(Board.parse(board)) == value
+
+
+@given(st.sampled_from(BOARDS), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=40)
+def test_any_greedy_set_is_what_brute_force_finds(board: Board, seed: int, symmetric: bool) -> None:
+    game = graph(board, symmetric)
+    greedy = np.random.default_rng(seed).random(game.edges) < 0.4
+    for node in range(game.nodes):
+        if len(children(game, node)) and not greedy[game.first[node] : game.first[node + 1]].any():
+            greedy[game.first[node]] = True
+    (worst_x, loss_x, reply_x), (worst_o, loss_o, reply_o) = (brute_force(game, greedy, seat) for seat in (0, 1))
+    value = game_value(board)
+    assert exploitability(board, game, greedy) == ((value - worst_x) + (-value - worst_o)) / 2
+    assert loss_vs_random(game, greedy) == pytest.approx(float(loss_x + loss_o) / 2, abs=1e-12)
+    assert half_nash_conv(game, greedy) == pytest.approx(-float(reply_x + reply_o) / 2, abs=1e-12)
+    settled = first_only(game, greedy)
+    assert all(settled[game.first[n] : game.first[n + 1]].sum() == 1 for n in range(game.nodes) if len(children(game, n)))
+    assert not (settled & ~greedy).any()
+
+
+@pytest.mark.parametrize("table", ["state-action", "afterstate"])
+@pytest.mark.parametrize("games", [0, 50, 500, 20_000])
+def test_orbits_evaluate_to_the_same_as_all_positions(table: str, games: int) -> None:
+    learner = QLearner(Board(), Hyperparameters(table=table), 0)  # type: ignore[arg-type]
+    learner.train(games)
+    orbits, greedy = greedy_edges(learner)
+    whole = graph(Board(), False)
+    node_of = {int(code): node for node, code in enumerate(orbits.graph.codes)}
+    lifted = np.zeros(whole.edges, dtype=np.bool_)
+    for node, code in enumerate(whole.codes.tolist()):
+        smallest, which = Board().canonical(code)
+        moves, orbit = Board().legal_moves(code), node_of[smallest]
+        order = Board().legal_moves(smallest)
+        for edge, move in zip(children(whole, node), moves, strict=True):
+            lifted[edge] = greedy[orbits.graph.first[orbit] + order.index(int(Board().symmetries[which, move]))]
+    found = check(learner)
+    assert found.exploitability == exploitability(Board(), whole, lifted)
+    assert found.loss_vs_random == pytest.approx(loss_vs_random(whole, lifted), abs=1e-12)
+    full = evaluate(learner)
+    for seat in (full.as_x, full.as_o):
+        assert seat.win + seat.draw + seat.loss == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("games", [0, 100, 1000])
+def test_openspiel_agrees_on_random_and_half_trained_policies(games: int) -> None:
+    import pyspiel
+
+    spiel = pyspiel.load_game("tic_tac_toe")
+    learner = QLearner(Board(), Hyperparameters(symmetry=False, epsilon_start=0.3, epsilon_end=0.3), games)
+    learner.train(games)
+    moves, greedy = greedy_edges(learner)
+    game = moves.graph
+    node_of = {int(code): node for node, code in enumerate(game.codes)}
+    policy: dict[str, list[tuple[int, float]]] = {}
+    waiting = [(spiel.new_initial_state(), 0)]
+    while waiting:
+        state, code = waiting.pop()
+        if state.is_terminal() or state.information_state_string() in policy:
+            continue
+        node = node_of[code]
+        legal = Board().legal_moves(code)
+        mask = greedy[game.first[node] : game.first[node + 1]]
+        policy[state.information_state_string()] = [(m, float(g) / mask.sum()) for m, g in zip(legal, mask, strict=True)]
+        waiting += [(state.child(move), Board().play(code, move)) for move in legal]
+    # Keyed by the history of moves, which OpenSpiel's information states are.
+    found = pyspiel.exploitability(spiel, pyspiel.TabularPolicy(policy))
+    assert half_nash_conv(game, greedy) == pytest.approx(found, abs=1e-9)
+
+
+@given(st.sampled_from(["3x3x3", "2x3x3", "3x4x3", "4x4x4"]), st.integers(1, 10**7))
+def test_check_grid(board: str, budget: int) -> None:
+    try:
+        grid = check_grid(Board.parse(board), budget)
+    except ValueError as error:
+        assert "before the first check" in str(error)
+        return
+    assert grid == sorted(set(grid))
+    assert grid[-1] == budget
+    assert grid[:-1] == [games for games in check_grid(Board.parse(board), 10**8) if games < budget]
+    assert check_grid(Board(), 50_000)[:4] == [100, 125, 156, 195]

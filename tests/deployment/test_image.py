@@ -1,0 +1,243 @@
+"""The image in a real Docker engine: `make test-image`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.memory import BOUND_MIB, measure, pod_options
+from tests.support.program import ROOT, digest_of, published_digest
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
+LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
+LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+          "--user", "12345:54321")  # fmt: skip
+SECRET = "0123456789abcdef" * 2 + "01234567"
+SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
+LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or ran.returncode == 0, ran.stderr
+    return ran.stdout + (ran.stderr if arguments[0] == "logs" else "")
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image built from a copy of this folder with secrets lying about in it, or the one that IMAGE names."""
+    if name := os.environ.get("IMAGE"):
+        return name
+    context = tmp_path_factory.mktemp("context") / "clone"
+    needless = shutil.ignore_patterns(".venv", ".git", "results", "wandb", "__pycache__", ".*_cache", ".hypothesis")
+    shutil.copytree(ROOT, context, ignore=needless)
+    (context / ".git").mkdir()
+    for name in (".env", "tictactoe/.env", ".git/config"):
+        (context / name).write_text(f"WANDB_API_KEY={SECRET}\n")
+    build = subprocess.run(
+        ["docker", "build", "-t", "mnist-ray-tune:latest", *os.environ.get("DOCKER_BUILD_OPTIONS", "").split(), "."],
+        cwd=context, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
+    return "mnist-ray-tune:latest"
+
+
+@pytest.fixture
+def start(image: str) -> Iterator[Callable[..., str]]:
+    """Start a container with options for `docker run`, the image's command or another; returns its name."""
+    started: list[str] = []
+
+    def run(*options: str, command: tuple[str, ...] = ()) -> str:
+        name = f"ray-tune-test-{uuid.uuid4().hex[:8]}"
+        started.append(name)
+        docker("run", "--detach", "--name", name, *LIMITS, *options, image, *command)
+        return name
+
+    yield run
+    for name in started:
+        docker("rm", "--force", "--volumes", name, check=False)
+
+
+def wait_for(container: str, pattern: str, seconds: float = 180) -> str:
+    """The container's output once `pattern` is in it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        output = docker("logs", container)
+        if re.search(pattern, output):
+            return output
+        if docker("inspect", "--format", "{{.State.Running}}", container).strip() != "true":
+            break
+        time.sleep(0.5)
+    pytest.fail(f"{pattern!r} did not come: {docker('logs', container)[-3000:]}")
+
+
+def address(container: str) -> str:
+    return "http://" + docker("port", container, "8265/tcp").splitlines()[0].replace("0.0.0.0", "127.0.0.1")
+
+
+def status(url: str, token: str | None = None) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def container_id(container: str) -> str:
+    return docker("inspect", "--format", "{{.Id}}", container).strip()
+
+
+def state(container: str) -> dict[str, Any]:
+    return json.loads(docker("inspect", "--format", "{{json .State}}", container))
+
+
+def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[..., str]) -> None:
+    container = start("-p", "127.0.0.1::8265", "-e", "RAY_AUTH_TOKEN=" + "5e" * 32)
+    output = wait_for(container, "the dashboard stays")
+    assert "exploitability 0 (exact)" in output
+    assert digest_of(output) == published_digest()  # in the container as out of it
+    assert not re.search("warning|/dev/shm", output, re.IGNORECASE)  # with Docker's own 64 MB there
+    assert "5e" * 32 not in output
+    assert "Ray dashboard: http://localhost:8265 " in output
+    assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints" in output
+    assert docker("exec", container, "stat", "-c", "%a", "/tmp/ray-auth-token").strip() == "600"
+    url = address(container)
+    assert status(f"{url}/api/gcs_healthz") == 200
+    for route in ("/api/version", "/api/v0/actors", "/nodes?view=summary", "/api/jobs/"):
+        assert status(url + route) == 401
+        assert status(url + route, "5e" * 32) == 200
+        assert status(url + route, "5f" * 32) in (401, 403)
+    end = time.monotonic() + 60
+    while state(container)["Health"]["Status"] != "healthy":
+        assert time.monotonic() < end, state(container)["Health"]
+        time.sleep(1)
+    assert not state(container)["OOMKilled"]
+    assert docker("exec", container, "ray", "get-auth-token").strip() == "5e" * 32
+    began = time.monotonic()
+    docker("stop", container)
+    assert time.monotonic() - began < 10
+    assert state(container)["ExitCode"] == 0
+    docker("start", container)
+    again = wait_for(container, r"(?s)the dashboard stays.*the dashboard stays")
+    assert again.count("finished [64/64]") == 1
+
+
+def test_the_pod_of_the_deployment_fits_its_limit(image: str) -> None:
+    measured = measure(image, pod_options(), ["--num-samples", "4"])
+    assert not measured.oom_killed
+    assert len(measured.curve) > 10
+    assert 500 < measured.peak_mib <= BOUND_MIB
+
+
+def test_read_only_root_and_any_user_with_kernels_from_the_cache(start: Callable[..., str]) -> None:
+    code = (
+        "from tictactoe import environment; environment.prepare()\n"
+        "from tictactoe.core import warmup, learner, evaluation, policy; warmup.main()\n"
+        "import importlib.util, json, os\n"
+        "assert os.path.exists(importlib.util.cache_from_source(json.__file__)), 'the standard library is not compiled'\n"
+        "e = evaluation\n"
+        "for kernel in (learner._train, e._greedy, e._guaranteed, e._expected, policy._greedy_cells):\n"
+        "    assert kernel.stats.cache_hits and not kernel.stats.cache_misses, (kernel, kernel.stats)\n"
+        "print('all from the cache')"
+    )
+    docker("wait", (container := start(*LOCKED, command=("python", "-c", code))))
+    assert "all from the cache" in docker("logs", container)
+    container = start(*LOCKED, command=(*SMALL, "--no-hold"))
+    assert docker("wait", container).strip() == "0", docker("logs", container)
+    assert "digest sha256:" in docker("logs", container)
+
+
+def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -> None:
+    container = start(command=LONG)
+    output = wait_for(container, r"\[3/40\]")
+    running = {line[:11] for line in output.splitlines() if "games/s" in line}
+    assert len(running) >= 2, output  # lines of concurrent trials
+    began = time.monotonic()
+    docker("stop", container)
+    assert time.monotonic() - began < 10
+    assert state(container)["ExitCode"] == 75
+    docker("start", container)
+    resumed = wait_for(container, r"of 40 trials are finished already")
+    assert int(re.search(r"(\d+) of 40 trials", resumed)[1]) >= 3  # type: ignore[index]
+    wait_for(container, r"\[6/40\]")
+
+
+def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str]) -> None:
+    """The container's limit is real: the kernel ends the trial's process, again and again."""
+    faults = ("--volume", f"{ROOT / 'tests' / 'faults'}:/faults:ro", "--env", "PYTHONPATH=/faults", "--env", "FAULT=memory:3")
+    container = start(*faults, command=(*SMALL, "--no-hold"))
+    assert docker("wait", container).strip() == "0", docker("logs", container)
+    output = docker("logs", container)
+    assert output.count("trial_00003  is tried again") == 3
+    assert "trial_00003  failed: its process was ended for want of memory" in output
+    assert "1 trial failed" in output
+    assert len(set(re.findall(r"(trial_\d+)  finished", output))) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "says"),
+    [
+        ((), ("--board", "7x7x7"), "error: --board"),
+        (("--cpus", "0.5"), ("--cpus-per-trial", "2"), "error: --cpus-per-trial 2: only 1 CPU here"),
+        (("--memory", "600m"), (), "error: memory limit 600 MiB"),
+        (("--read-only", "--tmpfs", "/tmp", "--env", "HOME=/nowhere"), (), "error: HOME /nowhere: cannot be written"),
+        ((*LOCKED, "--env", "TICTACTOE_RESULTS_DIR=/app"), (), "error: --results-dir /app: cannot be written"),
+        (("--env", "RAY_AUTH_MODE=disabled"), (), "error: RAY_AUTH_MODE disabled"),
+        (("--read-only",), (), "error: no folder for temporary files"),
+    ],
+)
+def test_what_cannot_work_is_exit_2(
+    start: Callable[..., str], options: tuple[str, ...], command: tuple[str, ...], says: str
+) -> None:
+    container = start(*options, command=("python", "main.py", *command))
+    assert docker("wait", container).strip() == "2"
+    output = docker("logs", container)
+    assert output.startswith(says) and output.count("\n") == 1
+
+
+def test_check_says_where_things_stand(start: Callable[..., str]) -> None:
+    container = start(command=("python", "main.py", "--check"))
+    assert docker("wait", container).strip() == "0"
+    output = docker("logs", container)
+    assert f"`docker exec {container_id(container)[:12]} ray get-auth-token` prints it" in output
+    assert "W&B: no WANDB_API_KEY; runs are kept offline" in output
+    assert output.endswith("ready\n")
+
+
+def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
+    history = docker("history", "--no-trunc", image)
+    assert not re.search(r"(?i)(api_key|auth_token)=\S", history)
+    assert SECRET not in history
+    places = ("/app", "/etc", "/home", "/opt", "/results", "/root", "/tmp", "/var")
+    assert docker("run", "--rm", "--user", "0", "--entrypoint", "grep", image, "-rl", SECRET, *places, check=False) == ""
+    files = docker("run", "--rm", "--entrypoint", "find", image, "/app", "/results", "/tmp", "-not", "-path", "*/numba-cache/*")
+    for unwanted in (".env", ".git", "/tests", "wandb", "Dockerfile"):
+        assert unwanted not in files
+    assert "/app/main.py" in files
+    sources = (path for path in (ROOT / "tictactoe").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    ours = {path.relative_to(ROOT) for path in sources}
+    assert {f"/app/{path}" for path in ours} == {
+        name for name in files.split() if name.startswith("/app/tictactoe/") and not name.endswith(("__pycache__", ".pyc"))
+        and name not in {f"/app/{path.parent}" for path in ours}
+    }  # fmt: skip
+    (inspected,) = json.loads(docker("image", "inspect", image))
+    (base,) = json.loads(docker("image", "inspect", "python:3.12-slim"))
+    assert inspected["Size"] - base["Size"] <= 1.2e9
+    config = inspected["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
+    assert list(config["ExposedPorts"]) == ["8265/tcp"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", "command -v gcc || true") == ""

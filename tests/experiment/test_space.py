@@ -1,0 +1,63 @@
+"""The search space: what names it, and what is drawn from it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from tests.support.program import ROOT
+from tictactoe.experiment import space
+
+DISTRIBUTIONS: list[tuple[Any, Any]] = [
+    (FloatDistribution(0, 1), FloatDistribution(0, 2)),
+    (FloatDistribution(1, 100, log=True), FloatDistribution(1, 1000, log=True)),
+    (FloatDistribution(1, 100, log=True), FloatDistribution(1, 100)),
+    (FloatDistribution(0, 1, step=0.1), FloatDistribution(0, 1, step=0.2)),
+    (IntDistribution(0, 9), IntDistribution(0, 10)),
+    (IntDistribution(0, 9, step=3), IntDistribution(0, 9)),
+    (IntDistribution(1, 9, log=True), IntDistribution(1, 99, log=True)),
+    (CategoricalDistribution(["a", "b"]), CategoricalDistribution(["b", "a"])),
+    ("2-ply", "negamax"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DISTRIBUTIONS)
+def test_every_change_of_a_distribution_is_another_space(monkeypatch: pytest.MonkeyPatch, one: Any, other: Any) -> None:
+    texts = []
+    for entry in (one, other):
+        monkeypatch.setitem(space.SPACE, "gamma", entry)
+        texts.append(space.describe()["gamma"])
+    assert texts[0] != texts[1]
+    assert not any(" at 0x" in text for text in texts)
+
+
+def test_a_space_is_called_the_same_in_every_process() -> None:
+    code = "from tictactoe.experiment import space; print(space.describe())"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(space.describe())
+
+
+def test_the_first_configurations_are_the_same_for_every_number() -> None:
+    few, many = space.sample(5, 3), space.sample(9, 3)
+    assert many[:5] == few
+    assert space.sample(5, 4) != few
+    for configuration in many:
+        assert all(float(f"{value:.6g}") == value for value in configuration.as_dict().values() if isinstance(value, float))
+
+
+@pytest.mark.parametrize(
+    ("entry", "possible"),
+    [
+        (FloatDistribution(0.25, 0.75, step=0.25), {0.25, 0.5, 0.75}),
+        (IntDistribution(1, 7, step=3), {1.0, 4.0, 7.0}),
+        (IntDistribution(1, 3, log=True), {1.0, 2.0, 3.0}),
+    ],
+)
+def test_stepped_and_whole_numbers(monkeypatch: pytest.MonkeyPatch, entry: Any, possible: set[float]) -> None:
+    monkeypatch.setitem(space.SPACE, "alpha_decay" if 7.0 in possible or 2.0 in possible else "gamma", entry)
+    name = "alpha_decay" if 7.0 in possible or 2.0 in possible else "gamma"
+    assert {getattr(configuration, name) for configuration in space.sample(100, 0)} == possible

@@ -1,0 +1,391 @@
+"""What a search survives, each fault done for real: it ends as if it had been left alone, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.chaos import chaos
+from tests.reporting.test_tracking import read_back
+from tests.support.program import JOB, ROOT, digest_of
+from tictactoe.process.interrupt import EXIT_SECONDS
+
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., "subprocess.Popen[str]"]
+FAULTS = str(ROOT / "tests" / "support" / "faults")
+NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+
+
+def folder_of(tmp_path: Path) -> Path:
+    (folder,) = (path for path in (tmp_path / "results").iterdir() if ".old-" not in path.name)
+    return folder
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """The program's output up to a line that matches."""
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if re.search(pattern, line):
+            return output
+    pytest.fail(f"{pattern!r} did not come: {output}")
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
+    return not psutil.wait_procs(children, timeout=seconds)[1]
+
+
+def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
+    program: Start, finish: Run, expected: str, tmp_path: Path
+) -> None:
+    shared = set(Path("/dev/shm").iterdir())
+    process = program(*JOB)
+    read_until(process, r"\[3/8\]")
+    children = descendants(process)
+    process.kill()
+    process.wait()
+    again = program(*JOB)  # at once: it waits for the reaper of the first
+    assert all_end(children)
+    output, errors = again.communicate(timeout=200)
+    code = again.returncode
+    assert not list(Path("/tmp/ray").glob(f"session_*_{process.pid}"))
+    assert set(Path("/dev/shm").iterdir()) <= shared
+    assert (code, errors) == (0, "")
+    finished = int(re.search(r"(\d+) of 8 trials are finished already", output)[1])  # type: ignore[index]
+    assert finished >= 3
+    assert len(re.findall(r"finished \[", output)) == 8 - finished
+    assert digest_of(output) == expected
+    runs = [read_back(path) for path in (folder_of(tmp_path) / "wandb").glob("offline-run-*")]
+    assert len({run["id"] for run in runs if "id" in run}) == 9  # eight trials and the search, whatever was tried twice
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_at_random_times_until_it_is_finished() -> None:
+    undisturbed, rows = chaos(rounds=2, seed=1)
+    assert [row["digest"] for row in rows] == [undisturbed] * 2
+    assert [row["left behind"] for row in rows] == [0, 0]
+    assert sum(row["kills"] for row in rows) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [("--search", "optuna"), ("--scheduler", "asha", "--max-concurrent", "1")])
+def test_optuna_and_asha_go_on_to_the_same_end(program: Start, finish: Run, algorithm: tuple[str, ...]) -> None:
+    options = (*JOB, *algorithm, "--num-samples", "14", "--games", "20000")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    read_until(process, r"\[11/14\]")
+    process.kill()
+    process.wait()
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "of 14 trials are finished already" in output
+    assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finish: Run, tmp_path: Path) -> None:
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "9000000", "--num-cpus", "2")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    end = time.monotonic() + 90
+    while not (saved := list((tmp_path / "results").glob("*[!T]/unfinished/*.npz"))):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    working = [child for child in descendants(process) if "QLearningTrial" in "".join(child.cmdline())]
+    assert saved and working
+    for worker in working:
+        worker.kill()
+    output, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (0, "")
+    assert output.count("W&B:") == 1  # nothing to tell of the runs of trials that were tried again
+    assert "is tried again" in output
+    assert re.search(r"trial_0000\d  goes on after [\d,]{7,} games", output)
+    assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
+    program: Start, finish: Run, expected: str, summary: Callable[[], dict[str, Any]]
+) -> None:
+    process = program(*JOB)
+    read_until(process, r"\[2/8\]")
+    children = descendants(process)
+    next(child for child in children if child.name() == "raylet").kill()
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10 + EXIT_SECONDS  # the contract's bound to notice, and to leave
+    assert process.returncode == 1
+    assert "Ray's raylet died" in errors and "run the same command again" in errors
+    assert summary()["status"] == "failed"
+    assert all_end(children)
+    code, output, _ = finish(*JOB)
+    assert (code, digest_of(output)) == (0, expected)
+
+
+@pytest.mark.slow
+def test_a_killed_dashboard_does_not_matter(program: Start, expected: str) -> None:
+    process = program(*JOB)
+    read_until(process, r"\[1/8\]")
+    dashboards = [
+        child for child in descendants(process) if re.search(r"ray-dash|dashboard\.py", " ".join(child.cmdline()[:4]))
+    ]
+    assert len(dashboards) > 1  # itself and its helpers
+    for child in dashboards:
+        child.kill()
+    output, _ = process.communicate(timeout=100)
+    assert (process.returncode, digest_of(output)) == (0, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "options", "cause"),
+    [("raise", (), "ZeroDivisionError"), ("hang", ("--trial-timeout", "4"), "took longer than --trial-timeout 4 s")],
+)
+def test_a_trial_that_raises_or_hangs_fails_alone(
+    finish: Run, summary: Callable[[], dict[str, Any]], fault: str, options: tuple[str, ...], cause: str, expected: str
+) -> None:
+    code, output, _ = finish(*JOB, *options, PYTHONPATH=FAULTS, FAULT=f"{fault}:3")
+    assert code == 0
+    found = summary()
+    assert (found["num_trials"], found["num_errors"]) == (8, 1)
+    assert cause in found["errors"]["3"]
+    assert re.search(rf"trial_00003  failed: .*{cause}", output)
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "trial_00003  finished" not in output  # a search that came to its end is shown, not tried again
+    assert digest_of(output) == found["digest"] != expected
+
+
+def is_possible(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "read-only", "read-only, with a timeout"])
+def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
+    program: Start, tmp_path: Path, fault: str, expected: str
+) -> None:
+    """Results are in a file system of their own, of 8 MB, in a mount namespace of its own that `sleep` keeps."""
+    if not is_possible(*NAMESPACE, "true"):
+        pytest.skip("needs a mount namespace")
+    results = tmp_path / "results"
+    results.mkdir()
+    mount = f"mount -t tmpfs -o size=8m none {results} && echo ready && exec sleep 600"
+    with subprocess.Popen([*NAMESPACE, "sh", "-c", mount], stdout=subprocess.PIPE, text=True) as keeper:
+        try:
+            assert keeper.stdout is not None and keeper.stdout.readline() == "ready\n"
+            within = ("nsenter", "--target", str(keeper.pid), "--mount", *(() if os.geteuid() == 0 else ("--user",)))
+            inside = Path(f"/proc/{keeper.pid}/root/{results}")
+            options = (*JOB, "--trial-timeout", "100") if "timeout" in fault else JOB
+            process = program(*options, under=within, WANDB_MODE="disabled")
+            read_until(process, r"\[2/8\]")
+            if fault == "full":
+                fill(inside / "filler")
+            else:
+                over = f"mount --bind {results} {results} && mount -o remount,bind,ro {results}"
+                subprocess.run([*within, "sh", "-c", over], check=True)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 1
+            (line,) = errors.splitlines()
+            assert ("No space left" if fault == "full" else "Read-only") in line
+            assert "journal.jsonl" in line and "run the same command again" in line
+            if fault == "full":
+                (inside / "filler").unlink()
+            else:
+                subprocess.run([*within, "umount", "--lazy", str(results)], check=True)
+            process = program(*JOB, under=within, WANDB_MODE="disabled")
+            output, errors = process.communicate(timeout=100)
+            assert (process.returncode, errors) == (0, "")
+            assert int(re.search(r"(\d+) of 8 trials are finished already", output)[1]) >= 2  # type: ignore[index]
+            assert digest_of(output) == expected
+        finally:
+            keeper.kill()
+
+
+def fill(path: Path) -> None:
+    """Write until there is no more room."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+
+
+def damage(path: Path, at: float) -> None:
+    """Turn over one bit of a file, at a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_path: Path) -> None:
+    assert finish(*JOB)[0] == 0
+    folder = folder_of(tmp_path)
+    written = {name: (folder / name).read_bytes() for name in ("trials.csv", "policy.json")}
+
+    damage(folder / "policy.json", 0.5)
+    (folder / "trials.csv").write_bytes(written["trials.csv"][:200])
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "note: policy.json is missing or damaged" in output and "note: trials.csv is missing or damaged" in output
+    assert "finished [" not in output
+    assert digest_of(output) == expected
+    assert {name: (folder / name).read_bytes() for name in written} == written
+
+    found = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(found | {"digest": "sha256:" + "0" * 64}))
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert "note: summary.json is damaged: written again" in output
+    assert digest_of(output) == expected
+
+    damage(folder / "journal.jsonl", 0.4)
+    (folder / "summary.json").write_text("{")
+    (folder / "search.json").unlink()
+    (folder / "lock").write_bytes(b"\0")
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert re.search(r"note: journal.jsonl, line \d, was damaged", output)
+    assert "note: search.json is missing or damaged" in output
+    assert len(re.findall(r"finished \[", output)) == 1
+    assert digest_of(output) == expected
+    assert "note:" not in finish(*JOB)[1]
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start, finish: Run, tmp_path: Path) -> None:
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "9000000", "--num-cpus", "1")
+    undisturbed = digest_of(finish(*options)[1])
+    process = program(*options, "--fresh")
+    end = time.monotonic() + 90
+    while not (saved := list((tmp_path / "results").glob("*[!T]/unfinished/*.npz"))):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    damage(saved[0], 0.5)
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "trial_00000  trial_00000.npz is damaged" in output
+    assert digest_of(output) == undisturbed
+
+
+@pytest.mark.slow
+def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
+    program: Start, finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "12000000", "--num-cpus", "1")
+    process = program(*options)
+    output = read_until(process, r"trial_00000 .*(4|5|6|7)\d%")
+    assert "finished" not in output
+    state = next((tmp_path / "results").glob("*/unfinished/*.npz"))
+    process.kill()
+    process.wait()
+    code, output, _ = finish(*options)
+    assert code == 0
+    assert "goes on after" in output
+    assert not state.exists()
+    (line,) = next((tmp_path / "results").glob("*/journal.jsonl")).read_text().splitlines()
+    record, cost = json.loads(line), summary()["cost"]
+    assert 0 < record["earlier_cpu_s"] < record["learner_cpu_s"] == cost["learner_cpu_s"]
+    assert 0.3 < cost["learner_share"] < 1.05
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_process_group_is_an_interruption(
+    program: Start, finish: Run, summary: Callable[[], dict[str, Any]], expected: str
+) -> None:
+    process = program(*JOB, under=("setsid",))
+    read_until(process, r"\[2/8\]")
+    assert os.getpgid(process.pid) == process.pid
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert summary()["status"] == "interrupted"
+    code, output, _ = finish(*JOB)
+    assert (code, digest_of(output)) == (0, expected)
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_while_the_first_lives(program: Start, finish: Run) -> None:
+    first = program(*JOB, "--hold")
+    read_until(first, "search 3x3x3")
+    code, _, errors = finish(*JOB)
+    assert code == 2
+    assert "is in use by another search" in errors
+    first.kill()
+    first.wait()
+    assert finish(*JOB)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("phase", ["imports", "Ray's start", "search", "selection", "report"])
+def test_a_signal_in_any_phase(
+    program: Start, summary: Callable[[], dict[str, Any]], phase: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    shared = set(Path("/dev/shm").iterdir())
+    process = program(*JOB)
+    if phase == "imports":
+        time.sleep(0.4)
+    elif phase == "Ray's start":
+        while not any("gcs_server" in child.name() for child in descendants(process)):
+            time.sleep(0.05)
+    elif phase == "search":
+        read_until(process, r"\[1/8\]")
+    else:
+        read_until(process, "selection: ")
+    if phase == "report":  # trials.csv is written just before
+        while not list((tmp_path / "results").glob("*/trials.csv")):
+            time.sleep(0.02)
+    children = descendants(process)
+    began = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 8  # the contract's bound
+    assert process.returncode == 75
+    assert summary()["status"] == "interrupted"
+    assert all_end(children)
+    assert set(Path("/dev/shm").iterdir()) <= shared
+
+
+@pytest.mark.slow
+def test_a_signal_while_holding_is_a_good_end_and_a_second_one_ends_at_once(
+    program: Start, summary: Callable[[], dict[str, Any]]
+) -> None:
+    process = program(*JOB, "--hold")
+    read_until(process, "the dashboard stays")
+    children = descendants(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=8)
+    assert process.returncode == 0
+    assert summary()["status"] == "finished"
+    assert all_end(children)
+
+    process = program(*JOB, "--fresh")
+    read_until(process, r"\[1/8\]")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=8)
+    assert process.returncode == 75
+    states = [json.loads(path.read_text())["status"] for path in Path(process.args[3]).glob("*[!Z]/summary.json")]  # type: ignore[index,call-overload]
+    assert states == ["interrupted"]

@@ -1,0 +1,260 @@
+"""Preflight: each thing that would go wrong later is said now, with its remedy."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tictactoe.errors import UserError
+from tictactoe.process import preflight
+from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB, Preflight, inspect, memory_limit_mib, usable_cpus
+from tictactoe.settings import Settings
+
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("TICTACTOE_", "WANDB_", "RAY_", "KUBERNETES_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Preflight]:
+    """Preflight of settings with results under tmp_path, in a cgroup without limits unless one is given."""
+
+    def run(cgroup: Path = tmp_path / "none", shm: Path = Path("/dev/shm"), **options: object) -> Preflight:
+        chosen = {"results_dir": tmp_path / "results", "dashboard_port": free_port()} | options
+        return inspect(Settings(**chosen), cgroup=cgroup, shm=shm)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of the loopback address that somebody listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def write_cgroup(folder: Path, version: int, quota: float | None = None, memory_mib: int | None = None) -> Path:
+    """The files by which the kernel tells a CPU quota and a memory limit; None for no limit."""
+    if version == 2:
+        folder.mkdir()
+        (folder / "cpu.max").write_text(f"{'max' if quota is None else int(quota * 100_000)} 100000\n")
+        (folder / "memory.max").write_text(f"{'max' if memory_mib is None else memory_mib * MIB}\n")
+    else:
+        (folder / "cpu").mkdir(parents=True)
+        (folder / "memory").mkdir()
+        (folder / "cpu" / "cpu.cfs_quota_us").write_text(f"{-1 if quota is None else int(quota * 100_000)}\n")
+        (folder / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+        limit = 0x7FFFFFFFFFFFF000 if memory_mib is None else memory_mib * MIB
+        (folder / "memory" / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    return folder
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("quota", "cpus"), [(0.05, 1), (0.5, 1), (1, 1), (1.9, 2), (2, 2), (64, 8), (None, 8)])
+def test_cpus_are_the_quota_rounded_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, quota: float | None, cpus: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert usable_cpus(write_cgroup(tmp_path / "cgroup", version, quota)) == cpus
+
+
+def test_a_damaged_or_missing_quota_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert usable_cpus(tmp_path) == 3
+    for text in ("", "100000\n", "100000 0\n", "a b\n"):
+        (tmp_path / "cpu.max").write_text(text)
+        assert usable_cpus(tmp_path) == 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("limit", [512, 1280, None])
+def test_memory_limit(tmp_path: Path, version: int, limit: int | None) -> None:
+    assert memory_limit_mib(write_cgroup(tmp_path / "cgroup", version, memory_mib=limit)) == limit
+
+
+def test_nothing_is_fatal_on_a_plain_machine(check: Callable[..., Preflight], tmp_path: Path) -> None:
+    found = check()
+    assert not found.fatal
+    found.require()
+    assert stat.S_IMODE((tmp_path / "home" / ".ray" / "auth_token").stat().st_mode) == 0o600
+    assert found.token_source == str(tmp_path / "home" / ".ray" / "auth_token")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_quota_that_gives_no_slot(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
+    cgroup = write_cgroup(tmp_path / "cgroup", version, quota=0.5)
+    assert check(cgroup).num_cpus == 1
+    assert not check(cgroup).fatal
+    found = check(cgroup, cpus_per_trial=2)
+    assert found.fatal == ["--cpus-per-trial 2: only 1 CPU here; use --cpus-per-trial 1 or less, or give more CPUs"]
+    with pytest.raises(UserError, match="--cpus-per-trial 2"):
+        found.require()
+    assert not check(cgroup, cpus_per_trial=2, num_cpus=2).fatal
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_for_the_trials_that_run_at_a_time(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
+    two = BASE_MIB + 2 * TRIAL_MIB
+    enough = write_cgroup(tmp_path / "enough", version, memory_mib=two)
+    short = write_cgroup(tmp_path / "short", version, memory_mib=two - 1)
+    assert not check(enough, num_cpus=2).fatal
+    (message,) = check(short, num_cpus=2).fatal
+    assert message == (
+        f"memory limit {two - 1} MiB: 2 trials at a time need {two} MiB; raise the container's limit, "
+        "or use a lower --max-concurrent"
+    )
+    assert not check(short, num_cpus=2, max_concurrent=1).fatal
+    assert not check(short, num_cpus=2, num_samples=1).fatal
+    assert not check(short, num_cpus=2, cpus_per_trial=1.5).fatal
+    assert check(enough, num_cpus=3).fatal
+
+
+def test_small_shared_memory_is_a_detail(check: Callable[..., Preflight], tmp_path: Path) -> None:
+    found = check(shm=tmp_path / "missing")
+    assert not found.fatal and not found.notes
+    assert found.details == [f"{tmp_path / 'missing'} has 0 MiB free: Ray's object store goes to /tmp, which does as well"]
+    assert not check(shm=tmp_path).details
+
+
+@pytest.mark.parametrize("what", ["results", "home"])
+def test_a_folder_that_cannot_be_written(check: Callable[..., Preflight], tmp_path: Path, what: str) -> None:
+    (tmp_path / what).write_text("a file where a folder should be")
+    messages = check().fatal
+    option = {"results": "--results-dir", "home": "HOME"}[what]
+    assert messages[0].startswith(f"{option} {tmp_path / what}: cannot be written (")
+    assert messages[0].endswith("; name a writable folder")
+
+
+def test_no_home_at_all(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user id without a passwd entry
+    messages = check().fatal
+    assert messages[0] == "HOME is not set, and this user has no home folder; set it to a writable folder"
+    assert "RAY_AUTH_TOKEN_PATH" in messages[1]
+
+
+def test_a_token_from_the_environment_is_named_written_and_not_shown(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = "5e" * 32
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    found = check()
+    assert found.token_source == "RAY_AUTH_TOKEN"
+    assert (tmp_path / "token").read_text() == token
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert preflight.show(preflight.Console(), found, "W&B: disabled") == 0
+    assert token not in capsys.readouterr().out
+
+
+def test_how_to_print_the_token_from_where_the_user_sits(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert check().token_command == f"{Path(sys.executable).parent.name}/ray get-auth-token"
+    assert Path(sys.executable).with_name("ray").exists()
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert check().token_command == "ray get-auth-token"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    assert check().token_command == "kubectl exec deploy/mnist-ray-tune -- ray get-auth-token"
+
+
+def test_an_open_dashboard_is_refused(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (message,) = check().fatal
+    assert message.startswith("RAY_AUTH_MODE disabled") and message.endswith("unset it")
+
+
+def test_on_a_laptop_the_next_free_port_is_taken_and_named(tmp_path: Path) -> None:
+    with socket.socket() as server:
+        with suppress(OSError):  # somebody has it already: as good
+            server.bind(("127.0.0.1", 8265))
+            server.listen()
+        found = inspect(Settings(results_dir=tmp_path / "results"), cgroup=tmp_path / "none")
+    assert not found.fatal
+    assert found.port > 8265
+    assert f"port 8265 is taken: the dashboard is on {found.port}" in found.notes
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_taken_port_is_fatal_where_it_was_named_or_others_rely_on_it(
+    check: Callable[..., Preflight], taken: int, host: str
+) -> None:
+    found = check(dashboard_port=taken, dashboard_host=host)
+    assert found.fatal == [f"--dashboard-port {taken} on {host}: taken; name a free one, or end what holds it"]
+
+
+def test_an_address_that_is_not_ours(check: Callable[..., Preflight]) -> None:
+    (message,) = check(dashboard_host="192.0.2.1").fatal  # reserved for documentation
+    assert message.startswith("--dashboard-host 192.0.2.1: cannot be listened on (")
+
+
+@pytest.mark.parametrize("host", ["ä..b", "\udcff", "no such host"])
+def test_a_text_that_is_no_address(check: Callable[..., Preflight], host: str) -> None:
+    (message,) = check(dashboard_host=host).fatal
+    assert message.startswith(f"--dashboard-host {host}: cannot be listened on (")
+
+
+def test_local_results_with_a_ray_that_may_have_several_nodes(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    found = check(dashboard_port=taken, cpus_per_trial=1000)  # that Ray's affair
+    assert not found.fatal
+    assert len(found.notes) == 1 and "more than one node" in found.notes[0]
+    monkeypatch.setattr(preflight, "is_shared", lambda path: True)
+    assert not check().notes
+
+
+def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Preflight(
+        2, 8266, token_source="/a/file", token_command="ray get-auth-token", notes=["port 8265 is taken"], details=["small"]
+    )
+    assert preflight.show(preflight.Console(width=200), found, "W&B: offline, as WANDB_MODE says") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "note: port 8265 is taken",
+        "note: small",
+        "CPUs for trials: 2",
+        "dashboard: port 8266",
+        "token: from /a/file; `ray get-auth-token` prints it",
+        "W&B: offline, as WANDB_MODE says",
+        "ready",
+    ]
+    found.fatal.append("--results-dir /x: cannot be written")
+    assert preflight.show(preflight.Console(width=200), found, "W&B: disabled") == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("error: --results-dir /x: cannot be written", "a search would not start")
+
+
+def test_the_program_checks_before_it_starts(finish: Callable[..., tuple[int, str, str]]) -> None:
+    code, output, errors = finish("--check", "--cpus-per-trial", "1000", WANDB_MODE="offline")
+    assert code == 2
+    assert "error: --cpus-per-trial 1000" in output and "W&B: offline" in output and not errors
+    code, output, errors = finish("--cpus-per-trial", "1000")
+    assert code == 2
+    assert errors.startswith("error: --cpus-per-trial 1000") and errors.count("\n") == 1 and not output
+    code, output, errors = finish("--check", WANDB_MODE="disabled")
+    assert (code, output.splitlines()[-1]) == (0, "ready")

@@ -1,0 +1,41 @@
+"""The program as a user runs it, in a clean environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
+"""A search long enough to be disturbed."""
+OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
+
+
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """An environment without settings of ours, with a home folder of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": str(home / "none.env")} | variables
+
+
+def digest_of(output: str) -> str:
+    """The digest in what a search has printed."""
+    (found,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
+    return str(found)
+
+
+def published_digest() -> str:
+    """The default search's digest, as the README gives it."""
+    (found,) = re.findall(r"digest (sha256:[0-9a-f]{64})", (ROOT / "README.md").read_text())
+    return str(found)
+
+
+def search(home: Path, *options: str) -> None:
+    """Run a search to its end, with its results in `home`."""
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
+    ran = subprocess.run(
+        command, cwd=home, env=clean_environment(home), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

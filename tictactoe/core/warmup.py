@@ -1,0 +1,21 @@
+"""Compile every kernel once, into the folder NUMBA_CACHE_DIR: run while an image is built."""
+
+from __future__ import annotations
+
+from tictactoe.core.evaluation import check_grid, evaluate
+from tictactoe.core.game import Board
+from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.policy import Policy
+
+
+def main() -> None:
+    """Touch what a search calls; argument types, and so compiled code, are the same for all boards."""
+    learner = QLearner(Board(), Hyperparameters(), 0)
+    learner.train(1)
+    evaluate(learner, settled=True)
+    check_grid(learner.board, 100)
+    Policy.from_learner(learner)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Numbers, counts and names as text: the same words on the console, in the report and in W&B."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def trial_name(index: int) -> str:
+    """As Ray's dashboard, W&B and the logs call it."""
+    return f"trial_{index:05d}"
+
+
+def games(value: float | None) -> str:
+    """A number of games; None, as in JSON, is infinite."""
+    return "never" if value is None or math.isinf(value) else f"{value:,.0f}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, in the singular or the plural."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a hyperparameter's value is a number (True and False are not)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def short(value: Any) -> str:
+    """A hyperparameter's value."""
+    return str(value) if not is_number(value) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def reason(error: BaseException, lines: slice = slice(1)) -> str:
+    """Why something failed, in one line: the first of the error's text (or those of `lines`), else the error's name."""
+    text = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(text[lines])[:300] or type(error).__name__
