@@ -41,10 +41,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     TICTACTOE_DASHBOARD_HOST=0.0.0.0 \
     TICTACTOE_HOLD=true
 # Made once: byte code, the standard library's too (the base image has none, and some fifteen Python processes would each
-# compile it at start, for 4 seconds in all), and Numba's kernels. Numba compares the sources' times, which layers keep to
-# the second only. A few packages ship templates that are no Python: hence true.
-RUN find /app -exec touch -d @1700000000 {} + \
- && { python -m compileall -q -x '/(ensurepip|idlelib|lib2to3|pip|test|tkinter|turtledemo)/' \
+# compile it at start, for 4 seconds in all), and Numba's kernels. A few packages ship templates that are no Python: hence
+# true.
+RUN { python -m compileall -q -x '/(ensurepip|idlelib|lib2to3|pip|test|tkinter|turtledemo)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/venv/lib /app > /dev/null || true; } \
  && NUMBA_CACHE_DIR=/app/numba-cache python -m tictactoe.core.warmup \
  && groupadd --gid 1000 app && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp/home app \

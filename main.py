@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tictactoe.errors import UserError
 from tictactoe.process import environment
 from tictactoe.process.interrupt import Interrupt
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from tictactoe.experiment.folder import Folder
     from tictactoe.process.preflight import Preflight
-    from tictactoe.reporting.tracking import Probe
+    from tictactoe.reporting.probe import Probe
     from tictactoe.settings import Settings
 
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 75
@@ -30,29 +32,31 @@ def main(arguments: list[str]) -> int:
     interrupt = Interrupt()
     interrupt.install()
     try:
-        environment.prepare()
+        env_lines = environment.prepare()
     except OSError as error:
         print(f"error: no folder for temporary files ({error}); set TMPDIR to a writable one, or mount /tmp", file=sys.stderr)
         return BAD_INPUT
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
     from rich.console import Console
 
-    from tictactoe import commands, settings
-    from tictactoe.errors import UserError
-    from tictactoe.process import preflight
-    from tictactoe.reporting.tracking import Probe
+    from tictactoe import commands
+    from tictactoe.process.preflight import inspect, show
+    from tictactoe.reporting.probe import Probe
+    from tictactoe.settings import load
 
     console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 128)
     try:
-        chosen = settings.load(arguments)
-        environment.set_defaults()
-        if chosen.command != "search":
-            return commands.run(chosen, interrupt, console)
-        found = preflight.inspect(chosen)
-        probe = Probe(chosen.wandb_api_key)
-        if chosen.check:
-            return preflight.show(console, found, probe.result()[1])
-        found.require()
-        return search(chosen, found, probe, interrupt, console)
+        settings = load(arguments, env_lines)
+        if settings.command != "search":
+            return commands.run(settings, interrupt, console)
+        preflight = inspect(settings)
+        probe = Probe(settings.wandb_api_key)
+        if settings.check:
+            return show(console, preflight, probe.result()[1])
+        preflight.require()
+        return search(settings, preflight, probe, interrupt, console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -61,83 +65,87 @@ def main(arguments: list[str]) -> int:
         return FAILED
 
 
-def search(chosen: Settings, found: Preflight, probe: Probe, interrupt: Interrupt, console: Console) -> int:
+def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: Interrupt, console: Console) -> int:
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
     from tictactoe.reporting import leaderboard
-    from tictactoe.tuning import cluster
 
-    with Folder(chosen.results_dir / search_name(chosen), chosen) as folder:
+    with Folder(settings.results_dir / search_name(settings), settings) as folder:
         for note in folder.notes:
             console.print(f"note: {note}")
         if folder.finished:
             interrupt.exit_code = FINISHED
-            if not chosen.hold:
+            if not settings.hold:
                 leaderboard.show(console, folder.path)
                 return FINISHED
+        folder.require_hope()
+        from tictactoe.tuning import cluster
+
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt.event.is_set):
-                dashboard = cluster.Launch(chosen, found.num_cpus, found.port).wait(interrupt)
+                dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt)
                 if dashboard is not None:
-                    notes = [*found.notes, probe.result()[1]]
-                    leaderboard.show_start(console, folder.path.name, dashboard, found, notes)
+                    notes = [*preflight.notes, probe.result()[1]]
+                    leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
                     if not folder.finished:
-                        carry_out(chosen, folder, probe, interrupt, console, began)
+                        carry_out(settings, folder, probe, interrupt, console, began)
             if not folder.finished:
-                console.print(f"interrupted; finished trials are kept: {chosen.go_on}")
+                console.print(f"interrupted; finished trials are kept: {settings.go_on}")
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
-            if chosen.hold and dashboard is not None:
+            if settings.hold and dashboard is not None:
                 console.print(f"the dashboard stays at {dashboard} until Ctrl-C or SIGTERM")
                 interrupt.event.wait()
     return FINISHED
 
 
-def carry_out(chosen: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> None:
-    """Run what is left of the trials, then the finalists on fresh seeds; write results and report, unless interrupted."""
-    from tictactoe.experiment import results, selection
-    from tictactoe.reporting import progress, tracking
-    from tictactoe.reporting.report import page as report
+def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> None:
+    """Run the missing trials, then the finalists on fresh seeds; write results and report, unless interrupted."""
+    from tictactoe.experiment import results, selection, summary
+    from tictactoe.experiment.summary import Cost
+    from tictactoe.reporting.progress import Reporter
+    from tictactoe.reporting.report import page
+    from tictactoe.reporting.tracking import Tracker
     from tictactoe.tuning import cluster, fresh
     from tictactoe.tuning import search as tuning
     from tictactoe.tuning.trial import summary_line
 
     with (
-        tracking.Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker,
-        cluster.watched(lambda: lost(folder, chosen, interrupt)),
+        Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker,
+        cluster.watched(lambda: ray_died(settings, folder, interrupt)),
     ):
-        with progress.Reporter(console, chosen.num_samples, summary_line) as reporter:
+        with Reporter(console, settings.num_samples, summary_line) as reporter:
             started = time.monotonic()
-            outcome = tuning.run(chosen, folder.path, interrupt, [reporter, tracker])
-        if interrupt.event.is_set():
+            outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker])
+        if outcome is None:
             return
-        planned = selection.plan(chosen, outcome.records)
-        replicates = fresh.FreshReplicates(chosen, planned.finalists, interrupt, folder.path / "fresh.jsonl")
-        selected = selection.select(chosen, outcome.records, planned, replicates, console.print)
+        plan = selection.plan(settings, outcome.records)
+        replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path)
+        selected = selection.select(settings, outcome.records, plan, replicates, console.print)
         if selected is None:
             return
         cluster.release_workers()
-        outcome.cost |= {"wall_s": time.monotonic() - began, "startup_s": started - began}
-        summary, learner = results.compile_results(folder.path, chosen, outcome, selected)
-        pages = report.write_or_say(folder.path, learner, summary, console.print)
+        cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
+        content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
+        pages = page.write_or_say(folder.path, learner, content, console.print)
         if interrupt.event.is_set():
             return
-        results.write_summary(folder.path, summary)  # from now on the search is finished
+        summary.write(folder.path, content)  # from now on the search is finished
         interrupt.exit_code = FINISHED
-        tracker.search_finished(summary, outcome.records, [folder.path / "policy.json", *pages])
+        tracker.search_finished(content, outcome.records, [folder.path / "policy.json", *pages])
 
 
-def lost(folder: Folder, chosen: Settings, interrupt: Interrupt) -> None:
-    """End the process after Ray's death, whatever its main thread does.
+def ray_died(settings: Settings, folder: Folder, interrupt: Interrupt) -> None:
+    """End the process, whatever its main thread does.
 
     After a signal to all of the process group, Ray's processes included, it is interrupted as after one to us alone.
     """
     if interrupt.event.is_set():
         interrupt.leave()
     folder.write_failed()
-    print(f"error: Ray's raylet died; finished trials are kept, {chosen.go_on}", file=sys.stderr, flush=True)
+    print(f"error: Ray's raylet died; finished trials are kept, {settings.go_on}", file=sys.stderr, flush=True)
     interrupt.leave(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""Default searches back to back in one container of 1.25 GiB: does anything grow?
+"""Default searches back to back in one container of 1.25 GiB, to see whether anything grows.
 
 Needs a Docker engine and the image. After each search, and at its peak, it counts what the container holds:
 memory (anonymous and shared), processes, open files, bytes in /dev/shm and in /tmp. The first search is the

@@ -19,7 +19,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -142,7 +141,7 @@ def _stamp(log: str, pattern: str) -> float:
 
 
 def _docker(*arguments: str) -> str:
-    ran: Any = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     if ran.returncode:
         sys.exit(f"docker {arguments[0]}: {ran.stderr.strip()}")
     return ran.stdout

@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.common import arguments, search, show, write
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.experiment.replicates import Job, Replicates
+from tictactoe.experiment.record import Task
+from tictactoe.experiment.replicates import Replicates
 from tictactoe.tuning.trial import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 
 
@@ -44,7 +45,7 @@ def main() -> None:
 
 def checkpoint(board: str, seeds: int, games: int) -> dict[str, Any]:
     """Time to save a configuration's replicates, and its share of a trial that saves as often as it may."""
-    replicates = Replicates(Job(board, seeds, games, seed=0), Hyperparameters())
+    replicates = Replicates(Task(board, seeds, games, seed=0), Hyperparameters())
     replicates.advance(float("inf"), games)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

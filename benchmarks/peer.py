@@ -14,29 +14,30 @@ import optuna
 
 from benchmarks.common import arguments, search, show, write
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.experiment.replicates import Job, Replicates
+from tictactoe.experiment.record import Task
+from tictactoe.experiment.replicates import Replicates
 from tictactoe.experiment.space import sample
 
 
-def train(hyperparameters: Hyperparameters, job: Job) -> tuple[float, float]:
+def train(hyperparameters: Hyperparameters, task: Task) -> tuple[float, float]:
     """PAR-10 and learner CPU seconds of one configuration."""
-    replicates = Replicates(job, hyperparameters)
-    replicates.advance(inf, job.games)
-    return replicates.metrics()["par10"], replicates.learner_cpu_s
+    replicates = Replicates(task, hyperparameters)
+    replicates.advance(inf, task.games)
+    return replicates.progress().par10, replicates.learner_cpu_s
 
 
-def peer(job: Job, samples: int, slots: int) -> tuple[float, float, float]:
+def peer(task: Task, samples: int, slots: int) -> tuple[float, float, float]:
     """Wall seconds, learner CPU seconds and best PAR-10 of an Optuna study over a process pool."""
     began = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=job.seed))
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=task.seed))
     cpu = 0.0
     with ProcessPoolExecutor(slots) as pool:
         trials = {}
-        for configuration in sample(samples, job.seed):
+        for configuration in sample(samples, task.seed):
             trial = study.ask()
             trial.set_user_attr("config", configuration.as_dict())
-            trials[pool.submit(train, configuration, job)] = trial
+            trials[pool.submit(train, configuration, task)] = trial
         for future in as_completed(trials):
             score, seconds = future.result()
             study.tell(trials[future], score)
@@ -46,7 +47,7 @@ def peer(job: Job, samples: int, slots: int) -> tuple[float, float, float]:
 
 def main() -> None:
     options = arguments(__doc__, repetitions=3, slots=2, samples=64, seeds=32, games=50_000)
-    job = Job("3x3x3", options.seeds, options.games, seed=0)
+    task = Task("3x3x3", options.seeds, options.games, seed=0)
     ours, theirs = [], []
     for _ in range(options.repetitions):
         run = search(
@@ -56,7 +57,7 @@ def main() -> None:
         journal = run["journal"]
         span = max(r["ended_s"] for r in journal) - min(r["started_s"] for r in journal)
         ours.append((run["process_s"], span, run["summary"]["cost"]["learner_cpu_s"], min(r["par10"] for r in journal)))
-        wall, cpu, best = peer(job, options.samples, options.slots)
+        wall, cpu, best = peer(task, options.samples, options.slots)
         theirs.append((wall, wall, cpu, best))
         assert best == ours[-1][3], "both must find the same"
     names = ("process s", "trials s", "learner CPU s", "best PAR-10")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from tictactoe.errors import UserError
+from tictactoe.experiment import summary
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 
@@ -19,25 +18,26 @@ if TYPE_CHECKING:
     from tictactoe.core.learner import QLearner
 
 LISTED = 5
+"""Names of finished searches that a message lists."""
 
 
-def run(chosen: Settings, interrupt: Interrupt, console: Console) -> int:
+def run(settings: Settings, interrupt: Interrupt, console: Console) -> int:
     """Carry out the settings' command; returns the exit code. Raises UserError when there is no such search."""
-    folder = find(chosen.results_dir, chosen.name)
+    folder = find(settings.results_dir, settings.name)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         if interrupt.event.is_set():  # one came before
             return 0
-        if chosen.command == "report":
+        if settings.command == "report":
             from tictactoe.reporting.report.page import write
 
             console.print(f"report: {write(folder, winner(folder, console))}")
         else:
-            play(folder, chosen.play_as, console)
+            play(folder, settings.play_as, console)
     except KeyboardInterrupt:
         console.print()
-        return 0 if chosen.command == "play" else 75  # a report that is not whole is not written
+        return 0 if settings.command == "play" else 75  # a report that is not whole is not written
     return 0
 
 
@@ -55,25 +55,25 @@ def play(folder: Path, side: str, console: Console) -> None:
         raise UserError(str(error)) from None
 
 
-def find(results: Path, name: str | None) -> Path:
+def find(results_dir: Path, name: str | None) -> Path:
     """The folder of the finished search of this name, or of the one that finished last.
 
     Raises UserError, saying what is there, when there is none.
     """
-    states = {path.parent: _status(path) for path in results.glob("*/summary.json")}
-    finished = [folder for folder, status in states.items() if status == "finished"]
-    finished.sort(key=lambda folder: (folder / "summary.json").stat().st_mtime, reverse=True)
+    states = {path.parent: summary.state(path.parent) for path in results_dir.glob(f"*/{summary.FILE}")}
+    finished = [folder for folder, state in states.items() if state == "finished"]
+    finished.sort(key=lambda folder: (folder / summary.FILE).stat().st_mtime, reverse=True)
     if name is None:
         if finished:
             return finished[0]
-        raise UserError(f"no finished search in {results}; run one with `python main.py`, or name another --results-dir")
-    if results / name in finished:
-        return results / name
-    state = states.get(results / name)
-    problem = f"this search is not finished but {state}" if state else f"no such search in {results}"
-    there = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
+        raise UserError(f"no finished search in {results_dir}; run one with `python main.py`, or name another --results-dir")
+    folder = results_dir / name
+    if folder in finished:
+        return folder
+    problem = f"this search is not finished but {states[folder]}" if folder in states else f"no such search in {results_dir}"
+    names = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
     more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
-    raise UserError(f"NAME {name!r}: {problem}; finished ones: {there}{more}")
+    raise UserError(f"NAME {name!r}: {problem}; finished ones: {names}{more}")
 
 
 def winner(folder: Path, console: Console) -> QLearner:
@@ -81,16 +81,10 @@ def winner(folder: Path, console: Console) -> QLearner:
 
     Raises UserError when the folder lacks what that needs.
     """
-    from tictactoe.experiment.results import winner_learner
+    from tictactoe.experiment.results import Results, winner_learner
 
     with console.status("training the winner again"):
         try:
-            return ThreadPoolExecutor(1).submit(winner_learner, folder).result()
-        except (OSError, LookupError, TypeError, ValueError, StopIteration) as error:
+            return ThreadPoolExecutor(1).submit(lambda: winner_learner(Results.read(folder))).result()
+        except (OSError, StopIteration) as error:
             raise UserError(f"{folder}: its winner cannot be trained again ({error!r}); is the folder whole?") from None
-
-
-def _status(summary: Path) -> str:
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(summary.read_text(encoding="utf-8")).get("status", "damaged"))
-    return "damaged"

@@ -12,14 +12,16 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """A binary file to write that takes the place of `path` at the end of the block: whole, or not at all.
 
-    When the block raises, nothing is left. Content and name are on the disk afterwards. Raises OSError.
+    When the block raises, nothing is left. Content and name are on the disk afterwards. `mode` is the new file's, less the
+    process's umask. Raises OSError.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -31,9 +33,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Write a file with `atomic`; text as UTF-8."""
-    with atomic(path) as file:
+    with atomic(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
-from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tictactoe import env_file
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
+from tictactoe.env_file import PREFIX, is_placeholder
 from tictactoe.errors import UserError
 
-PREFIX = "TICTACTOE_"
-PLACEHOLDERS = {"", "your-key-here", "your_key_here", "your-api-key", "changeme"}
 COMMANDS = {
     "report": ("Make the report of a finished search again.", ("results_dir",)),
     "play": ("Play against the winner of a finished search.", ("play_as", "results_dir")),
@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     name: str | None = Field(None, description="name of the search (default: board and fingerprint)")
     results_dir: Path = Field(Path("results"), description="folder that holds a folder for each search")
     fresh: bool = Field(False, description="move earlier results of this name aside and start over")
+    retry_failed: bool = Field(False, description="run failed trials again; else they stay failed when a search goes on")
     hold: bool = Field(False, description="keep the dashboard up after the search, until a signal")
     verbose: bool = Field(False, description="show Ray's own log messages")
     check: bool = Field(False, description="only say what would go wrong, and exit")
@@ -94,10 +95,12 @@ class Settings(BaseSettings):
     @field_validator(*_SECRETS)
     @classmethod
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None or value.get_secret_value().strip() in PLACEHOLDERS else value
+        return None if value is None or is_placeholder(value.get_secret_value()) else value
 
     @model_validator(mode="after")
     def _first_check(self) -> Settings:
+        if self.command != "search":
+            return self
         first = check_grid(Board.parse(self.board), 10**12)[0]
         if self.games < first:
             raise ValueError(
@@ -107,41 +110,18 @@ class Settings(BaseSettings):
         return self
 
 
-def load(arguments: list[str]) -> Settings:
-    """The settings of a command line (without the program's name) in this environment.
+def load(arguments: list[str], env_lines: Mapping[str, str]) -> Settings:
+    """The settings of a command line (without the program's name) in this environment and the lines of its `.env`.
 
-    Lines of `.env` that are not ours (WANDB_*, RAY_*, ...) are put into the environment where they are not
-    set. Raises UserError for bad input; exits with 0 for `--help`.
+    Raises UserError for bad input; exits with 0 for `--help`.
     """
     command = arguments[0] if arguments and arguments[0] in COMMANDS else "search"
-    given = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
-    given["command"] = command  # always given: the environment cannot name another
-    path = Path(os.environ.get(PREFIX + "ENV_FILE") or ".env")
-    lines = read_env_file(path)
-    for key, value in lines.items():
-        if not key.startswith(PREFIX) and value.strip() not in PLACEHOLDERS:
-            os.environ[key] = os.environ.get(key) or value  # a variable that is set but empty says nothing
+    options = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
+    options["command"] = command  # always said: the environment cannot name another
     try:
-        return Settings(_env_file=path if lines else None, _env_file_encoding="utf-8", **given)  # type: ignore[call-arg]
+        return Settings(_env_file=env_file.path() if env_lines else None, _env_file_encoding="utf-8", **options)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise UserError(_one_line(error, given, lines)) from None
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """The assignments of a `.env` file; none if there is no such file. Raises UserError, with the line, if malformed."""
-    try:
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); mend or remove it") from None
-    for binding in bindings:
-        if binding.error or (binding.key is not None and (not binding.key or "=" in binding.key or binding.value is None)):
-            raise UserError(f"{path}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
-        if "\0" in (binding.key or "") + (binding.value or ""):
-            raise UserError(f"{path}, line {binding.original.line}: holds a null character; mend or remove it")
-    return {binding.key: binding.value or "" for binding in bindings if binding.key}
+        raise UserError(_one_line(error, options, env_lines)) from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -210,19 +190,24 @@ def _metavar(name: str, annotation: Any) -> str:
     )
 
 
-def _one_line(error: ValidationError, given: dict[str, Any], lines: dict[str, str]) -> str:
+def _one_line(error: ValidationError, options: Mapping[str, Any], env_lines: Mapping[str, str]) -> str:
+    """The first problem, with the option, variable or line of `.env` that it comes from."""
     problem = error.errors(include_url=False)[0]
     message = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
     if not problem["loc"]:
         return message
     name = str(problem["loc"][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).lower()
     option, variable = _flag(name), PREFIX + name.upper()
-    if name == "name" and given["command"] in COMMANDS:
+    if name == "name" and options["command"] in COMMANDS:
         option = "NAME"
     if name in _SECRETS:
         return f"{name.upper()}: {message}"
     source = (
-        option if name in given else f"{variable} in .env" if variable in lines and variable not in os.environ else variable
+        option
+        if name in options
+        else f"{variable} in .env"
+        if variable in env_lines and variable not in os.environ
+        else variable
     )
     shown = repr(problem["input"]) if isinstance(problem["input"], (str, int, float)) else ""
     return f"{source} {shown}: {message[0].lower()}{message[1:]}"

@@ -21,6 +21,31 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def millions(number: float) -> str:
+    """A large number of things."""
+    return f"{number / 1e6:,.1f} million"
+
+
+def times(ratio: float) -> str:
+    """How many times as much."""
+    return f"{ratio:.2f} ×"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share of 1, or a probability."""
+    return f"{100 * share:.{decimals}f} %"
+
+
+def seconds(value: float) -> str:
+    """A length of time."""
+    return f"{value:,.1f} s"
+
+
+def plain_name(name: str) -> str:
+    """A hyperparameter's name, as people read it."""
+    return name.replace("_", " ")
+
+
 def is_number(value: Any) -> bool:
     """Whether a hyperparameter's value is a number (True and False are not)."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.chaos import chaos
 from tests.reporting.test_tracking import read_back
+from tests.support.chaos import chaos
 from tests.support.program import JOB, ROOT, digest_of
 from tictactoe.process.interrupt import EXIT_SECONDS
 

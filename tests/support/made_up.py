@@ -1,97 +1,130 @@
-"""Results of a small search without Ray, for tests of the report: real learners, real checks."""
+"""Results of a small search without Ray, for tests of what shows them: real learners and checks, finalists made up."""
 
 from __future__ import annotations
 
-import json
+import math
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tictactoe.core.evaluation import evaluate
-from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.policy import Policy, settles_ties
-from tictactoe.core.seeds import Stream, sequence
-from tictactoe.experiment.journal import Journal
-from tictactoe.experiment.replicates import Job, Replicates
+from tictactoe.experiment import journal
+from tictactoe.experiment import summary as summaries
+from tictactoe.experiment.record import CurvePoint, Failure, Progress, Record, Task, part
+from tictactoe.experiment.replicates import Replicates
+from tictactoe.experiment.results import Outcome, compile_results
+from tictactoe.experiment.selection import Selection
 from tictactoe.experiment.space import sample
+from tictactoe.experiment.summary import Cost, Finalist, Fresh, Summary, Unfinished
+from tictactoe.settings import Settings
 
 GOOD = Hyperparameters(alpha_start=0.9, alpha_end=0.9, q_init=0.1, replay="backward")
 """Optimal play on 3x3x3 within 1,000 games."""
+COST = Cost(
+    learner_cpu_s=1.0,
+    learner_share=0.75,
+    games=1_000_000,
+    games_per_cpu_s=1e6,
+    attempts=1,
+    wall_s=40.2,
+    startup_s=6.7,
+)
+
+
+def record(index: int, **values: Any) -> Record:
+    """The record of a trial, in which all that `values` does not name is plausible."""
+    progress = Progress(
+        par10=600.0,
+        median=500.0,
+        solved=2,
+        exploitability=0.0,
+        loss_vs_random=0.02,
+        games=3000,
+        learner_cpu_s=1.0,
+        games_to_optimal=(400, 600),
+        played=6000,
+        share=1.0,
+        earlier_cpu_s=0.0,
+        history=(CurvePoint(3000, 2, (0.0, 0.0, 0.0), (0.01, 0.02, 0.03), 0.02),),
+    )
+    trial = {"attempt": 1, "config": GOOD, "started_s": 0.0, "ended_s": 2.0, "worker": 100, "stopped": False}
+    return Record(**{**vars(progress), **trial, **values, "index": index})
 
 
 def results(folder: Path, board: str = "3x3x3", trials: int = 24, seeds: int = 4, games: int = 3000) -> QLearner:
-    """Write summary.json, journal.jsonl and policy.json; return the learner behind the policy."""
+    """Write what a finished search leaves, as if nothing had run on fresh seeds. Returns the learner behind policy.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    job, start = Job(board, seeds, games, seed=0), time.monotonic()
+    settings = Settings(board=board, num_samples=trials, seeds=seeds, games=games, seed=0)
+    start = time.monotonic()
     records = []
     for index, hyperparameters in enumerate([GOOD, *sample(trials - 1, 0)]):
-        replicates, began = Replicates(job, hyperparameters), time.monotonic() - start
-        replicates.advance(float("inf"), games)
-        metrics = replicates.metrics()
-        names = ("games_to_optimal", "par10", "solved", "exploitability", "loss_vs_random", "games", "played")
-        records.append(
-            {"index": index, "config": hyperparameters.as_dict(), **{name: metrics[name] for name in names}}
-            | {"median": None if metrics["median"] == float("inf") else metrics["median"], "history": metrics["history"]}
-            | {"learner_cpu_s": metrics["learner_cpu_s"], "worker": 100 + index % 2, "stopped": False, "attempt": 1}
-            | {"started_s": began, "ended_s": time.monotonic() - start}
-        )
-    best = min(records, key=lambda record: (record["par10"], record["index"]))
-    times = [float("inf") if value is None else value for value in best["games_to_optimal"]]
-    learner = QLearner(
-        Board.parse(board), Hyperparameters(**best["config"]), sequence(0, Stream.SEARCH, times.index(min(times)))
-    )
-    learner.train(games)
-    policy, worth = Policy.from_learner(learner), evaluate(learner, settled=settles_ties(learner.board))
-    policy.save(folder / "policy.json")
-    (folder / "journal.jsonl").write_text("".join(map(Journal.line, records)))
-    summary = {
-        "status": "finished",
-        "truncated": False,
-        "board": board,
-        "seed": 0,
-        "settings": {"num_samples": trials, "seeds": seeds, "games": games, "search": "random", "scheduler": "none"},
-        "num_trials": trials,
-        "num_errors": 0,
-        "cost": {"learner_cpu_s": 1.0, "learner_share": 0.75, "games": 1_000_000, "wall_s": 40.2, "startup_s": 6.7},
-        "versions": {"python": "3.12"},
-        "best": {"seeds": seeds, **{name: best[name] for name in ("index", "config", "par10", "median", "solved")}},
-        "policy": {
-            "optimal": worth.optimal,
-            "exploitability": worth.exploitability,
-            "vs_random": {"X": asdict(worth.as_x), "O": asdict(worth.as_o)},
-        },
-        "digest": "sha256:0123",
-    }
-    (folder / "summary.json").write_text(json.dumps(summary))
+        replicates, started = Replicates(Task(board, seeds, games, seed=0), hyperparameters), time.monotonic() - start
+        replicates.advance(math.inf, games)
+        progress = replicates.progress()
+        times = {"started_s": started, "ended_s": time.monotonic() - start}
+        records.append(record(index, **vars(progress), **times, config=hyperparameters, worker=100 + index % 2))
+        journal.trials(folder).append(records[-1])
+    best = min(records, key=lambda record: record.rank)
+    nothing_run = Selection(best.index, (), {}, 0, 0.0, 0)
+    summary, learner = compile_results(folder, settings, Outcome(records, []), nothing_run, COST)
+    summaries.write(folder, summary)
     return learner
 
 
-def change(folder: Path, **values: Any) -> dict[str, Any]:
-    """Set entries of summary.json; return all of it."""
-    summary = json.loads((folder / "summary.json").read_text()) | values
-    (folder / "summary.json").write_text(json.dumps(summary))
+def change(folder: Path, **values: Any) -> Summary:
+    """Set fields of summary.json. Returns all of it."""
+    summary = replace(summaries.finished(folder), **values)
+    summaries.write(folder, summary)
     return summary
 
 
-def select(folder: Path) -> None:
-    """Add what a selection on fresh seeds writes: four finalists, two of them tied, one hardly ever solved."""
-    records = sorted(map(json.loads, (folder / "journal.jsonl").read_text().splitlines()), key=lambda r: r["par10"])[:4]
-    finalists = [
-        {
-            "index": record["index"],
-            "config": record["config"],
-            "search_par10": record["par10"],
-            "par10": 1.25 * record["par10"],
-            "median": 444.0 + place if place < 3 else None,
-            "interval": [400.0 + place, 500.0 + place if place < 3 else None],
-            "confidence": 0.9375,
-            "seeds": 64,
-            "tied": place < 2,
-        }
-        for place, record in enumerate(records)
-    ]
-    selection = {"method": "races <on> fresh seeds", "rounds": 3, "learner_cpu_s": 3.2, "gap": 1.25, "finalists": finalists}
-    fresh = {name: finalists[0][name] for name in ("par10", "median", "interval", "confidence", "seeds")}
-    change(folder, selection=selection, best=change(folder)["best"] | {"fresh": fresh})
+def select(folder: Path) -> Summary:
+    """Add what a selection on fresh seeds says: four finalists, two of them tied, one hardly ever solved. Returns all."""
+    records = [record for record in journal.read_trials(folder)[0] if not record.stopped]
+    finalists = tuple(
+        Finalist(
+            index=record.index,
+            config=record.config,
+            search_par10=record.par10,
+            par10=1.25 * record.par10,
+            median=444.0 + place if place < 3 else None,
+            interval=(400.0 + place, 500.0 + place if place < 3 else None),
+            confidence=0.9375,
+            seeds=64,
+            tied=place < 2,
+        )
+        for place, record in enumerate(sorted(records, key=lambda record: record.rank)[:4])
+    )
+    summary = summaries.finished(folder)
+    selection = replace(
+        summary.selection,
+        method="races <on> fresh seeds",
+        rounds=3,
+        learner_cpu_s=3.2,
+        games=768_000,
+        gap=1.25,
+        finalists=finalists,
+    )
+    return change(folder, selection=selection, best=replace(summary.best, fresh=part(finalists[0], Fresh)))
+
+
+def stop(folder: Path, number: int) -> None:
+    """Make it that a scheduler stopped so many of the worst trials, after the first point of their learning curve."""
+    records, _ = journal.read_trials(folder)
+    for record in sorted(records, key=lambda record: record.rank)[len(records) - number :]:
+        history = record.history[:1]
+        journal.trials(folder).append(replace(record, stopped=True, games=history[0].games, history=history))
+
+
+def fail(folder: Path, errors: dict[int, str]) -> Summary:
+    """Add trials that failed, by index, with their errors. Returns all of summary.json."""
+    for index, error in errors.items():
+        journal.trials(folder).append(Failure(index=index, attempt=1, config=GOOD, error=error))
+    summary = summaries.finished(folder)
+    return change(folder, num_trials=summary.num_trials + len(errors), num_errors=len(errors), errors=errors)
+
+
+def interrupt(folder: Path) -> None:
+    """Make it that the search was interrupted."""
+    summaries.write(folder, replace(part(summaries.finished(folder), Unfinished), status="interrupted"))

@@ -22,7 +22,8 @@ SMALL_BOARD = 10_000
 @dataclass(frozen=True)
 class Policy:
     """A board and, for each position with the policy to move that can arise when it plays X or plays O against
-    any opponent, its moves (0-based cells, equally good in its eyes)."""
+    any opponent, its moves (0-based cells, equally good in its eyes).
+    """
 
     board: Board
     moves: dict[str, list[int]]
@@ -119,7 +120,8 @@ def greedy_moves(learner: QLearner, positions: np.ndarray, mover: int) -> tuple[
 @numba.njit(cache=True)
 def _greedy_cells(positions, mover, settled, table, lanes, step, direct, lookup, words, ranks, scale, weight):
     """Bit mask of the greedy cells of each position and their value; when `settled`, of the one cell whose image
-    in the orbit's smallest position comes first."""
+    in the orbit's smallest position comes first.
+    """
     result = np.zeros(len(positions), dtype=np.int64)
     values = np.empty(len(positions))
     codes = np.empty(LANES, dtype=np.int64)

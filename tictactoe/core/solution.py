@@ -18,10 +18,10 @@ def game_value(board: Board) -> int:
 
 
 def best_wins(board: Board) -> tuple[float, float]:
-    """Highest probability of beating a uniformly random opponent, as X and as O, by play that never risks worse
-    than the game's value for that seat (on 3x3x3: that never risks a loss).
+    """Highest probabilities of beating a uniformly random opponent, as X and as O, without risk.
 
-    Exact up to rounding, by backward induction over the orbits of all positions.
+    Without risk is play that can never end worse than the game's value for that seat (on 3x3x3: never in a loss). Exact up to
+    rounding, by backward induction over the orbits of all positions.
     """
     game, root = graph(board, True), game_value(board)
     value = game.outcome.copy()  # of each node, for X, when both play best from there

@@ -7,6 +7,7 @@ import json
 from importlib.metadata import version
 from typing import Any
 
+from tictactoe.experiment.record import FORMAT
 from tictactoe.experiment.space import describe
 from tictactoe.settings import Settings
 
@@ -20,7 +21,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     shared = settings.model_dump(include={"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"})
     if settings.search == "optuna":
         shared["lag"] = LAG
-    return shared | {"space": describe(), "versions": {package: version(package) for package in packages}}
+    return shared | {"format": FORMAT, "space": describe(), "versions": {package: version(package) for package in packages}}
 
 
 def search_name(settings: Settings) -> str:

@@ -14,10 +14,15 @@ from typing import IO, Any
 
 from tictactoe import files
 from tictactoe.errors import UserError
+from tictactoe.experiment import journal, summary
 from tictactoe.experiment.fingerprint import fingerprint
-from tictactoe.experiment.journal import Journal
-from tictactoe.experiment.results import is_whole, write_unfinished
+from tictactoe.experiment.record import FORMAT
+from tictactoe.experiment.results import all_failed, write_unfinished
+from tictactoe.experiment.summary import Summary
 from tictactoe.settings import Settings
+from tictactoe.text import count
+
+REMEDY = "choose another --name, or --fresh to move it aside"
 
 
 class Folder:
@@ -34,63 +39,12 @@ class Folder:
         self._aside: Path | None = None
         """Where --fresh has moved earlier results."""
         if settings.fresh and any(child.name != "lock" for child in path.iterdir()):
-            self._aside = _aside(path)
-            path.rename(self._aside)
-            self._lock.close()
-            path.mkdir()
-            self._lock = _lock(path)
-            with suppress(FileNotFoundError):  # which the reaper of a killed run may still hold
-                (self._aside / "lock.reaper").rename(path / "lock.reaper")
+            self._move_aside()
         self.notes: list[str] = []
-        """What was found damaged and will be mended, in words."""
-        known = self._identity()
-        wanted = json.loads(json.dumps(fingerprint(settings)))
-        if known["fingerprint"] != wanted:
-            differing = sorted(k for k in {*known["fingerprint"], *wanted} if known["fingerprint"].get(k) != wanted.get(k))
-            raise UserError(
-                f"{path} holds a search with another {', '.join(differing)}; choose another --name, or --fresh to move it aside"
-            )
-        self.created: str = known["created"]
+        """What is damaged and will be mended, in words."""
+        self.created = self._identify()
         """When the search was begun, in digits; with the name it tells it from all others."""
-        self.notes += self._mended_journal() or self._damage()
-
-    def _identity(self) -> dict[str, Any]:
-        """What search.json says; written where it is not there, or where the folder's name says the same."""
-        path = self.path / "search.json"
-        known = files.read_json(path)
-        if known is not None and {"fingerprint", "created"} <= known.keys():
-            return known
-        if path.exists() or (self.path / "journal.jsonl").exists():
-            if self._settings.name is not None:
-                raise UserError(f"{path}: missing or damaged; start over with --fresh, which keeps the old results aside")
-            self.notes.append("search.json is missing or damaged: written again")
-        known = {"fingerprint": fingerprint(self._settings), "created": datetime.now(UTC).strftime("%Y%m%d%H%M%S")}
-        files.write(path, json.dumps(known, indent=1))
-        return json.loads(json.dumps(known))
-
-    def _mended_journal(self) -> list[str]:
-        """Take damaged lines out of the journals, and name them."""
-        found = []
-        for name, lost in (("journal.jsonl", "its trial is run again"), ("fresh.jsonl", "its replicates are run again")):
-            journal = Journal(self.path / name)
-            whole = journal.read()
-            if journal.damaged:
-                files.write(journal.path, "".join(map(Journal.line, whole)))
-            found += [f"{name}, line {number}, was damaged: {lost}" for number in journal.damaged]
-        return found
-
-    def _damage(self) -> list[str]:
-        """What is damaged in the files of a finished search, and what will be done about it."""
-        summary = self.summary()
-        if summary is None or not is_whole(summary):
-            return ["summary.json is damaged: written again"] if (self.path / "summary.json").exists() else []
-        if summary.get("status") != "finished":
-            return []
-        wanted = summary.get("num_trials", 0) - summary.get("num_errors", 0)
-        missing = wanted - len(Journal(self.path / "journal.jsonl").read())
-        found = [f"journal.jsonl lacks {missing} trials: they are run again"] if missing else []
-        damaged = [name for name, known in summary.get("files", {}).items() if files.sha256(self.path / name) != known]
-        return found + [f"{name} is missing or damaged: written again" for name in damaged]
+        self.notes += self._mend_journals() or self._damage()
 
     def __enter__(self) -> Folder:
         return self
@@ -102,11 +56,21 @@ class Folder:
     def finished(self) -> bool:
         """Whether this search has been carried through, and its files are as they were written.
 
-        One that a time budget has cut short goes on when it is given all the time it takes.
+        One that a time budget has cut short goes on when it is given all the time it takes, and one with failed trials
+        when they are to be run again.
         """
-        summary = self.summary() or {}
-        cut = summary.get("truncated") and self._settings.time_budget is None
-        return summary.get("status") == "finished" and not cut and not self._damage()
+        content = summary.read(self.path)
+        if not isinstance(content, Summary) or self._damage():
+            return False
+        return not (content.truncated and self._settings.time_budget is None) and not (
+            content.num_errors and self._settings.retry_failed
+        )
+
+    def require_hope(self) -> None:
+        """Raise RuntimeError where all trials have failed, and none is to be run again."""
+        records, failures = journal.read_trials(self.path)
+        if len(failures) == self._settings.num_samples and not records and not self._settings.retry_failed:
+            raise RuntimeError(all_failed(failures))
 
     @contextmanager
     def unfinished_until_written(self, interrupted: Callable[[], bool]) -> Iterator[None]:
@@ -123,8 +87,11 @@ class Folder:
                 self._aside.rename(self.path)
             raise
         except Exception as error:
-            with suppress(OSError):  # a full disk may be the reason; then it stays "interrupted"
-                write_unfinished(self.path, self._settings, "interrupted" if interrupted() else "failed")
+            if interrupted():
+                with suppress(OSError):
+                    write_unfinished(self.path, self._settings, "interrupted")
+            else:
+                self.write_failed()
             if isinstance(error, OSError):
                 place, reason = error.filename or self.path, error.strerror or error
                 raise RuntimeError(
@@ -133,13 +100,70 @@ class Folder:
             raise
 
     def write_failed(self) -> None:
-        """Say that the search has failed."""
+        """Say in summary.json that the search has failed, where it can be written: a full disk may be the reason."""
         with suppress(OSError):
             write_unfinished(self.path, self._settings, "failed")
 
-    def summary(self) -> dict[str, Any] | None:
-        """summary.json, None where there is none that can be read."""
-        return files.read_json(self.path / "summary.json")
+    def _move_aside(self) -> None:
+        """Move earlier results to NAME.old-TIME, and begin with an empty folder."""
+        self._aside = _free_name(self.path)
+        self.path.rename(self._aside)
+        self._lock.close()
+        self.path.mkdir()
+        self._lock = _lock(self.path)
+        with suppress(FileNotFoundError):  # which the reaper of a killed run may still hold
+            (self._aside / "lock.reaper").rename(self.path / "lock.reaper")
+
+    def _identify(self) -> str:
+        """When the search was begun. Raises UserError where the folder is another search's.
+
+        search.json is written where it is not there, or is damaged while the folder's name says what it would say.
+        """
+        path = self.path / "search.json"
+        wanted: dict[str, Any] = json.loads(json.dumps(fingerprint(self._settings)))
+        there = files.read_json(path)
+        if there is not None and there.get("format", 1) != FORMAT:
+            raise UserError(f"{self.path} holds a search of another version of this program; {REMEDY}")
+        if there is not None and there.pop("crc32", None) == journal.checksum(there):
+            if there["fingerprint"] != wanted:
+                mine = there["fingerprint"]
+                differing = sorted(name for name in {*mine, *wanted} if mine.get(name) != wanted.get(name))
+                raise UserError(f"{self.path} holds a search with another {', '.join(differing)}; {REMEDY}")
+            return str(there["created"])
+        if path.exists() or (self.path / "journal.jsonl").exists():
+            if self._settings.name is not None:
+                raise UserError(f"{path}: missing or damaged; start over with --fresh, which keeps the old results aside")
+            self.notes.append("search.json is missing or damaged: written again")
+        created = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+        content = {"format": FORMAT, "fingerprint": wanted, "created": created}
+        files.write(path, json.dumps(content | {"crc32": journal.checksum(content)}, indent=1))
+        return created
+
+    def _mend_journals(self) -> list[str]:
+        """Take damaged lines out of the journals, and name them."""
+        notes = []
+        for mended, lost in (
+            (journal.trials(self.path), "its trial is run again"),
+            (journal.fresh_blocks(self.path), "its replicates are run again"),
+        ):
+            mended.read()
+            damaged = mended.damaged
+            if damaged:
+                mended.mend()
+            notes += [f"{mended.path.name}, line {number}, was damaged: {lost}" for number in damaged]
+        return notes
+
+    def _damage(self) -> list[str]:
+        """What is damaged in the files of a finished search, and what will be done about it."""
+        content = summary.read(self.path)
+        if content is None:
+            return ["summary.json is damaged: written again"] if (self.path / summary.FILE).exists() else []
+        if not isinstance(content, Summary):
+            return []
+        missing = content.num_trials - len(journal.trials(self.path).read())
+        notes = [f"journal.jsonl lacks {count(missing, 'trial')}: run again"] if missing else []
+        damaged = [name for name, digest in content.files.items() if files.sha256(self.path / name) != digest]
+        return notes + [f"{name} is missing or damaged: written again" for name in damaged]
 
 
 def _lock(path: Path) -> IO[str]:
@@ -157,10 +181,10 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
-def _aside(path: Path) -> Path:
+def _free_name(path: Path) -> Path:
+    """NAME.old-TIME, with a number where that is taken."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.name}.old-{stamp}")
-    number = 1
+    aside, number = path.with_name(f"{path.name}.old-{stamp}"), 1
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.old-{stamp}-{number}")

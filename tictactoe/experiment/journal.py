@@ -1,51 +1,91 @@
-"""The journal of finished trials: the only truth that a search resumes from."""
+"""A journal: one line a record, on the disk before anybody hears of it. Of trials it is the only truth to resume from."""
 
 from __future__ import annotations
 
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
+from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, to_json
 
 
-class Journal:
-    """Finished trials, one JSON line each, on disk before anybody hears of them.
+class Entry(Protocol):
+    """What a journal holds: a dataclass that has a number."""
 
-    A line carries a CRC-32 of the rest of it. Reading leaves out damaged lines and names them: their trials
-    are as good as never run.
+    @property
+    def index(self) -> int: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Journal(Generic[E]):
+    """Records of some kinds, one JSON line each; of two with the same index the later one counts.
+
+    A line carries the format of its record and a CRC-32 of the rest of it. Reading leaves out damaged lines and names them:
+    their records are as good as never made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *kinds: type[E]) -> None:
         self.path = path
+        self._kinds = kinds
         self.damaged: list[int] = []
         """Numbers of the lines that the last `read` could not use, the first being 1."""
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[E]:
         """All whole records, in index order."""
         self.damaged = []
         records = {}
         for number, line in enumerate(self.path.read_bytes().splitlines() if self.path.exists() else [], start=1):
             try:
-                record = json.loads(line)
-                if record.pop("crc32") != checksum(record):
-                    raise ValueError("checksum")
-                records[int(record["index"])] = record
-            except (ValueError, TypeError, KeyError, AttributeError):
+                record = self._parse(line)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.damaged.append(number)
+            else:
+                records[record.index] = record
         return [records[index] for index in sorted(records)]
 
-    @staticmethod
-    def line(record: dict[str, Any]) -> str:
-        """A record as it stands in the file."""
-        return json.dumps(record | {"crc32": checksum(record)}, allow_nan=False) + "\n"
-
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: E) -> None:
         """Write one record through to the disk. Raises OSError; then nothing but a damaged line is left behind."""
         files.append(self.path, self.line(record))
 
+    def mend(self) -> None:
+        """Take the damaged lines out of the file."""
+        files.write(self.path, "".join(map(self.line, self.read())))
 
-def checksum(record: dict[str, Any]) -> int:
-    """CRC-32 of a record's canonical JSON."""
-    return zlib.crc32(json.dumps(record, sort_keys=True, allow_nan=False).encode())
+    @staticmethod
+    def line(record: Entry) -> str:
+        """A record as it stands in the file."""
+        content = {"format": FORMAT, "index": record.index, **to_json(record)}
+        return json.dumps(content | {"crc32": checksum(content)}, allow_nan=False) + "\n"
+
+    def _parse(self, line: bytes) -> E:
+        """The record of a line. Raises one of several errors where it is damaged."""
+        content = json.loads(line)
+        if content.pop("crc32") != checksum(content) or content.pop("format") != FORMAT:
+            raise ValueError("checksum or format")
+        kind = next(kind for kind in self._kinds if content.keys() == {*kind.__dataclass_fields__})  # type: ignore[attr-defined]
+        return from_json(kind, content)
+
+
+def trials(folder: Path) -> Journal[Record | Failure]:
+    """The journal of a search's trials, finished and failed."""
+    return Journal(folder / "journal.jsonl", Record, Failure)
+
+
+def fresh_blocks(folder: Path) -> Journal[FreshBlock]:
+    """The journal of the finalists' replicates on fresh seeds."""
+    return Journal(folder / "fresh.jsonl", FreshBlock)
+
+
+def read_trials(folder: Path) -> tuple[list[Record], list[Failure]]:
+    """The finished and the failed trials of a search, each in index order."""
+    entries = trials(folder).read()
+    return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Failure)]
+
+
+def checksum(content: dict[str, Any]) -> int:
+    """CRC-32 of an object's canonical JSON."""
+    return zlib.crc32(json.dumps(content, sort_keys=True, allow_nan=False).encode())

@@ -54,12 +54,12 @@ class Race:
     """What each entrant ran, by entrant."""
     order: list[int]
     """Entrants, best first; those dropped after those left."""
-    left: set[int]
+    tied: set[int]
     """Those that cannot be told from the best, which is one of them."""
     rounds: int
 
 
-def log_games(games: Games, budget: int) -> np.ndarray:
+def log_games(games: Sequence[int | None], budget: int) -> np.ndarray:
     """float64: logarithms of games to optimal, in whole 1 / `UNITS`."""
     return np.array([round(UNITS * math.log(10 * budget if value is None else value)) for value in games], dtype=np.float64)
 
@@ -74,8 +74,9 @@ def p_values(differences: np.ndarray, generator: np.random.Generator, draws: int
     seen = differences.sum(axis=0)
     if 2**seeds <= draws:
         patterns = 1.0 - 2.0 * (np.arange(2**seeds)[:, np.newaxis] >> np.arange(seeds) & 1)
-        return (patterns @ differences >= seen).sum(axis=0) / 2**seeds
-    reached = np.ones(comparisons, dtype=np.int64)
+        shares: np.ndarray = (patterns @ differences >= seen).sum(axis=0) / 2**seeds
+        return shares
+    reached: np.ndarray = np.ones(comparisons, dtype=np.int64)
     for start in range(0, draws, _ROWS):
         signs = 1.0 - 2.0 * generator.integers(0, 2, size=(min(_ROWS, draws - start), seeds), dtype=np.int8)
         reached += (signs @ differences >= seen).sum(axis=0)
@@ -87,7 +88,7 @@ def race(
     looks: Sequence[int],
     allowed: int,
     budget: int,
-    run: Callable[[list[int], int, int], list[Games] | None],
+    run: Callable[[list[int], int, int], Sequence[Sequence[int | None]] | None],
     generators: Callable[[int], np.random.Generator],
     *,
     error: float = ERROR,
@@ -95,37 +96,37 @@ def race(
 ) -> Race | None:
     """Race entrants, better ones first where equal, over at most `allowed` replicates together.
 
-    `looks` are the seeds of each entrant at which to look. `run(chosen, first, last)` gives the games to optimal
-    of the chosen entrants on the seeds from `first` to before `last`, None to give up; then so does the race.
+    `looks` are the seeds of each entrant at which to look. `run(entrants, first, last)` gives the games to optimal
+    of these entrants on the seeds from `first` to before `last`, None to give up; then so does the race.
     `generators(number)` gives the generator of a round.
     """
     games: list[Games] = [[] for _ in range(entrants)]
-    left, dropped = list(range(entrants)), list[int]()
+    racing, dropped = list(range(entrants)), list[int]()
     seeds = rounds = 0
     level = error / len(looks) / max(1, entrants - 1)
     for look in looks:
-        upto = min(look, seeds + allowed // len(left))
-        if upto <= seeds:
+        last = min(look, seeds + allowed // len(racing))
+        if last <= seeds:
             break
-        ran = run(left, seeds, upto)
-        if ran is None:
+        results = run(racing, seeds, last)
+        if results is None:
             return None
-        for entrant, more in zip(left, ran, strict=True):
+        for entrant, more in zip(racing, results, strict=True):
             games[entrant] += more
-        allowed -= (upto - seeds) * len(left)
-        seeds, rounds = upto, rounds + 1
-        values = np.stack([log_games(games[entrant], budget) for entrant in left], axis=1)
+        allowed -= (last - seeds) * len(racing)
+        seeds, rounds = last, rounds + 1
+        values = np.stack([log_games(games[entrant], budget) for entrant in racing], axis=1)
         values = values[:, ranks := np.argsort(values.sum(axis=0), kind="stable")]
-        left = [left[rank] for rank in ranks]
+        leader, *others = (racing[rank] for rank in ranks)
         worse = p_values(values[:, 1:] - values[:, :1], generators(rounds), draws) <= level
-        dropped = [entrant for entrant, told in zip(left[1:], worse, strict=True) if told] + dropped
-        left = [left[0], *(entrant for entrant, told in zip(left[1:], worse, strict=True) if not told)]
-        if len(left) == 1:
+        dropped = [entrant for entrant, is_worse in zip(others, worse, strict=True) if is_worse] + dropped
+        racing = [leader, *(entrant for entrant, is_worse in zip(others, worse, strict=True) if not is_worse)]
+        if len(racing) == 1:
             break
-    return Race(games, left + dropped, set(left), rounds)
+    return Race(games, racing + dropped, set(racing), rounds)
 
 
-def median_interval(games: Games, error: float) -> tuple[float, float, float]:
+def median_interval(games: Sequence[int | None], error: float) -> tuple[float, float, float]:
     """Interval of the median games to optimal that misses it at a rate of at most `error`, and the rate.
 
     With too few replicates for that: their whole range, with its rate, which is larger.

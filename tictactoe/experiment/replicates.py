@@ -1,52 +1,29 @@
-"""The replicates of one configuration, trained and checked on a grid of games. Knows no Ray."""
+"""The replicates of one configuration, trained and checked on a grid of games."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
+from tictactoe import files
 from tictactoe.core.evaluation import Check, check, check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.seeds import Stream, sequence
+from tictactoe.core.seeds import sequence
+from tictactoe.experiment.record import FORMAT, CurvePoint, Progress, Task, from_json
 
 CHUNK = 50_000
 """Games between two looks at the clock; no result depends on it."""
 REDUCTION = 3
 """ASHA lets the best third of the trials pass each rung."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all trials of a search share."""
-
-    board: str
-    seeds: int
-    games: int
-    seed: int
-    partial_dir: str | None = None
-    """Folder for the state of unfinished trials, None for none."""
-    timeout: float | None = None
-    """Seconds after which a trial fails."""
-    cpus: float = 1.0
-    gpus: float = 0.0
-    """What a trial reserves of Ray's resources."""
-    first: int = 0
-    """Number of the first replicate."""
-    fresh: bool = False
-    """Whether the replicates' seeds are of the stream that the search never sees."""
-    slots: int = 1
-    """How many trials run at a time."""
-    attempt: str = ""
-    """Which start of the program this is."""
+UNCHECKED = Check(math.nan, math.nan)
 
 
 def warm_up(board: str) -> None:
@@ -56,12 +33,7 @@ def warm_up(board: str) -> None:
     check(learner)
 
 
-def state_file(partial_dir: Path, index: int) -> Path:
-    """Where an unfinished trial's replicates are saved."""
-    return partial_dir / f"trial_{index:05d}.npz"
-
-
-def par10(games_to_optimal: list[int | None], budget: int) -> float:
+def par10(games_to_optimal: Sequence[int | None], budget: int) -> float:
     """Penalised average: mean games to optimal, an unsolved replicate counting as 10 budgets.
 
     The standard of algorithm configuration (Hutter et al., 2009, JAIR 36:267-306).
@@ -69,11 +41,12 @@ def par10(games_to_optimal: list[int | None], budget: int) -> float:
     return fmean(10 * budget if games is None else games for games in games_to_optimal)
 
 
-def median(games_to_optimal: list[int | None]) -> float:
-    """Median games to optimal, infinite where the middle is unsolved."""
+def median(games_to_optimal: Sequence[int | None]) -> float | None:
+    """Median games to optimal, None where the middle is unsolved."""
     ordered = sorted(math.inf if games is None else float(games) for games in games_to_optimal)
     middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    value = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return value if math.isfinite(value) else None
 
 
 def rungs(games: int) -> list[int]:
@@ -86,42 +59,33 @@ def rungs(games: int) -> list[int]:
     return [first, first * REDUCTION]
 
 
-@dataclass
 class Replicates:
     """R learners of one configuration, trained and checked side by side.
 
     `advance` may be called at any times and from any state; what it computes depends on none of that.
     """
 
-    job: Job
-    hyperparameters: Hyperparameters
-    learners: list[QLearner] = field(init=False)
-    checks: list[Check] = field(init=False)
-    games_to_optimal: list[int | None] = field(init=False)
-    history: list[dict[str, Any]] = field(init=False)
-    """For each grid point that every replicate has passed: `games`, how many replicates played optimally there
-    (`optimal`), the 10 %, 50 % and 90 % quantiles over replicates of `exploitability` and `loss_vs_random`, and the
-    mean of the latter (`mean_loss`)."""
-    done_points: int = 0
-    """Grid points that every replicate has passed."""
-    learner_cpu_s: float = 0.0
-    earlier_cpu_s: float = 0.0
-    """What of it was used in earlier attempts."""
+    def __init__(self, task: Task, hyperparameters: Hyperparameters) -> None:
+        self.task, self.hyperparameters = task, hyperparameters
+        board = Board.parse(task.board)
+        self.grid = check_grid(board, task.games)
+        seeds = [sequence(task.seed, task.stream, task.first + r) for r in range(task.seeds)]
+        self.learners = [QLearner(board, hyperparameters, seed) for seed in seeds]
+        self.checks = [UNCHECKED] * task.seeds
+        """The last check of each replicate."""
+        self.games_to_optimal: list[int | None] = [None] * task.seeds
+        self.history: list[CurvePoint] = []
+        self.learner_cpu_s = self.earlier_cpu_s = 0.0
 
-    def __post_init__(self) -> None:
-        board = Board.parse(self.job.board)
-        self.grid = check_grid(board, self.job.games)
-        stream = Stream.FRESH if self.job.fresh else Stream.SEARCH
-        seeds = [sequence(self.job.seed, stream, self.job.first + r) for r in range(self.job.seeds)]
-        self.learners = [QLearner(board, self.hyperparameters, seed) for seed in seeds]
-        self.checks = [Check(math.nan, math.nan)] * self.job.seeds
-        self.games_to_optimal = [None] * self.job.seeds
-        self.history = []
+    @property
+    def points(self) -> int:
+        """Grid points that every replicate has passed."""
+        return len(self.history)
 
     @property
     def games(self) -> int:
         """Games at the last grid point that every replicate has passed."""
-        return self.grid[self.done_points - 1] if self.done_points else 0
+        return self.grid[self.points - 1] if self.points else 0
 
     @property
     def played(self) -> int:
@@ -130,7 +94,7 @@ class Replicates:
 
     @property
     def finished(self) -> bool:
-        return self.done_points == len(self.grid)
+        return self.points == len(self.grid)
 
     def advance(self, deadline: float, target: int) -> None:
         """Train and check until every replicate has passed `target` games or the monotonic clock `deadline`.
@@ -139,107 +103,118 @@ class Replicates:
         """
         start = time.process_time()
         while not self.finished and self.games < target:
-            point = self.grid[self.done_points]
+            point = self.grid[self.points]
             for r, learner in enumerate(self.learners):
                 if learner.games == point:
                     continue
-                while learner.games < point:
-                    learner.train(min(CHUNK, point - learner.games))
-                    if time.monotonic() > deadline and learner.games < point:
-                        break
-                if learner.games < point:
+                if not _train_to(learner, point, deadline):
                     break
-                self.checks[r] = check(learner)
-                if not self.checks[r].optimal:
-                    self.games_to_optimal[r] = None
-                elif self.games_to_optimal[r] is None:
-                    self.games_to_optimal[r] = point
+                self._check(r, point)
                 if time.monotonic() > deadline:
                     break
             if all(learner.games == point for learner in self.learners):
-                self.done_points += 1
-                self.history.append(self._overview(point))
+                self.history.append(self._curve_point(point))
             if time.monotonic() > deadline:
                 break
         self.learner_cpu_s += time.process_time() - start
 
-    def _overview(self, games: int) -> dict[str, Any]:
-        values = np.array([(c.exploitability, c.loss_vs_random) for c in self.checks])
-        exploitability, loss = np.quantile(values, (0.1, 0.5, 0.9), axis=0).T.round(6).tolist()
-        optimal = sum(check.optimal for check in self.checks)
-        mean = fmean(check.loss_vs_random for check in self.checks)
-        return {
-            "games": games, "optimal": optimal, "exploitability": exploitability, "loss_vs_random": loss, "mean_loss": mean,
-        }  # fmt: skip
+    def progress(self) -> Progress:
+        """How far they have come.
 
-    def metrics(self) -> dict[str, Any]:
-        """The numbers of a report: `games` is the last grid point that all replicates have passed; those about what they
-        learned are of each one's last check, which may be the next point's."""
-        solved = sum(games is not None for games in self.games_to_optimal)
-        score = par10(self.games_to_optimal, self.job.games)
-        return {
-            "games": self.games,
-            "played": self.played,
-            "share": self.played / (self.job.games * self.job.seeds),
-            "par10": score,
-            "log_par10": math.log(score),
-            "median": median(self.games_to_optimal),
-            "solved": solved,
-            "exploitability": fmean(c.exploitability for c in self.checks),
-            "loss_vs_random": fmean(c.loss_vs_random for c in self.checks),
-            "games_to_optimal": list(self.games_to_optimal),
-            "learner_cpu_s": self.learner_cpu_s,
-            "earlier_cpu_s": self.earlier_cpu_s,
-            "games_per_s": self.played / max(self.learner_cpu_s, 1e-9),
-            "history": list(self.history),
-        }
+        `games` is the last grid point that all have passed; the numbers about what they learned are of each one's last
+        check, which may be the next point's.
+        """
+        return Progress(
+            par10=par10(self.games_to_optimal, self.task.games),
+            median=median(self.games_to_optimal),
+            solved=sum(games is not None for games in self.games_to_optimal),
+            exploitability=fmean(c.exploitability for c in self.checks),
+            loss_vs_random=fmean(c.loss_vs_random for c in self.checks),
+            games=self.games,
+            learner_cpu_s=self.learner_cpu_s,
+            games_to_optimal=tuple(self.games_to_optimal),
+            played=self.played,
+            share=self.played / (self.task.games * self.task.seeds),
+            earlier_cpu_s=self.earlier_cpu_s,
+            history=tuple(self.history),
+        )
 
-    def save(self, path: Path) -> None:
-        """Write everything that `advance` changes, whole or not at all."""
+    def save(self, path: Path, attempt: str = "") -> None:
+        """Write everything that `advance` changes, whole or not at all; `attempt` names this start of the program."""
         facts = {
-            "hyperparameters": self.hyperparameters.as_dict(),
-            "job": self._identity(),
+            **self._identity(),
             "games": [learner.games for learner in self.learners],
             "checks": [[c.exploitability, c.loss_vs_random] for c in self.checks],
             "games_to_optimal": self.games_to_optimal,
-            "history": self.history,
-            "done_points": self.done_points,
+            "history": [asdict(point) for point in self.history],
             "learner_cpu_s": self.learner_cpu_s,
             "earlier_cpu_s": self.earlier_cpu_s,
-            "attempt": self.job.attempt,
+            "attempt": attempt,
         }
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with files.atomic(path) as file:
             np.savez(
                 file,
                 facts=np.array(json.dumps(facts)),
                 tables=np.stack([learner.table for learner in self.learners]),
                 generators=np.stack([learner.generator for learner in self.learners]),
             )
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
 
-    def restore(self, path: Path) -> str | None:
-        """Go on from a saved state. Where it is damaged or another trial's, nothing changes and the return says so."""
+    def restore(self, path: Path, attempt: str = "") -> str | None:
+        """Go on from a saved state. Where it is damaged or another trial's, nothing changes and the return says so.
+
+        What was learned in an attempt of another name counts as earlier from now on.
+        """
         try:
             with np.load(path) as saved:
-                facts = json.loads(str(saved["facts"]))
-                if facts["hyperparameters"] != self.hyperparameters.as_dict() or facts["job"] != self._identity():
-                    return "belongs to another trial"
-                for r, learner in enumerate(self.learners):
-                    state = {"table": saved["tables"][r], "generator": saved["generators"][r], "games": facts["games"][r]}
-                    learner.restore(state)
+                facts, tables, generators = json.loads(str(saved["facts"])), saved["tables"], saved["generators"]
+            if any(facts[name] != value for name, value in self._identity().items()):
+                return "belongs to another trial"
+            games = [int(number) for number in facts["games"]]
+            checks = [Check(*values) for values in facts["checks"]]
+            history = [from_json(CurvePoint, point) for point in facts["history"]]
+            games_to_optimal = list(facts["games_to_optimal"])
+            learner_cpu_s = float(facts["learner_cpu_s"])
+            earlier_cpu_s = float(facts["earlier_cpu_s"]) if facts["attempt"] == attempt else learner_cpu_s
+            sizes = {len(tables), len(generators), len(games), len(checks), len(games_to_optimal)}
+            if sizes != {len(self.learners)} or tables[0].shape != self.learners[0].table.shape or generators.shape[1:] != (4,):
+                raise ValueError("sizes")
         except Exception as error:  # a damaged file can raise nearly anything; then the trial starts over
-            self.__post_init__()
             return f"is damaged ({type(error).__name__})"
-        self.checks = [Check(*values) for values in facts["checks"]]
-        self.games_to_optimal = facts["games_to_optimal"]
-        self.history = facts["history"]
-        self.done_points = facts["done_points"]
-        self.learner_cpu_s = facts["learner_cpu_s"]
-        self.earlier_cpu_s = facts["earlier_cpu_s" if facts["attempt"] == self.job.attempt else "learner_cpu_s"]
+        for learner, table, generator, number in zip(self.learners, tables, generators, games, strict=True):
+            learner.restore({"table": table, "generator": generator, "games": number})
+        self.checks, self.history, self.games_to_optimal = checks, history, games_to_optimal
+        self.learner_cpu_s, self.earlier_cpu_s = learner_cpu_s, earlier_cpu_s
         return None
 
-    def _identity(self) -> list[Any]:
-        return [self.job.board, self.job.seeds, self.job.games, self.job.seed]
+    def _check(self, r: int, point: int) -> None:
+        """Check replicate `r`, which has played `point` games."""
+        self.checks[r] = check(self.learners[r])
+        if not self.checks[r].optimal:
+            self.games_to_optimal[r] = None
+        elif self.games_to_optimal[r] is None:
+            self.games_to_optimal[r] = point
+
+    def _curve_point(self, games: int) -> CurvePoint:
+        values = np.array([(c.exploitability, c.loss_vs_random) for c in self.checks])
+        exploitability, loss = np.quantile(values, (0.1, 0.5, 0.9), axis=0).T.round(6).tolist()
+        return CurvePoint(
+            games=games,
+            optimal=sum(check.optimal for check in self.checks),
+            exploitability=tuple(exploitability),
+            loss_vs_random=tuple(loss),
+            mean_loss=fmean(check.loss_vs_random for check in self.checks),
+        )
+
+    def _identity(self) -> dict[str, object]:
+        """What a saved state must agree in, as JSON types."""
+        task = {name: int(value) if isinstance(value, int) else value for name, value in asdict(self.task).items()}
+        return {"format": FORMAT, "task": task, "config": self.hyperparameters.as_dict()}
+
+
+def _train_to(learner: QLearner, games: int, deadline: float) -> bool:
+    """Train a learner up to so many games in all; whether it got there before the monotonic clock `deadline`."""
+    while learner.games < games:
+        learner.train(min(CHUNK, games - learner.games))
+        if time.monotonic() > deadline:
+            break
+    return learner.games == games

@@ -1,4 +1,4 @@
-"""The files of a search: what it found, what it cost, and a digest that says whether two searches agree."""
+"""The results of a search: what is written at its end, what is read again, and a digest that says whether two agree."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import io
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from tictactoe import files
 from tictactoe.core.evaluation import evaluate
@@ -19,95 +21,163 @@ from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.policy import Policy, settles_ties
 from tictactoe.core.seeds import Stream, sequence
-from tictactoe.experiment.journal import Journal, checksum
+from tictactoe.experiment import summary as summaries
+from tictactoe.experiment.journal import read_trials
+from tictactoe.experiment.record import Failure, Record, Scores, names
 from tictactoe.experiment.selection import Selection
+from tictactoe.experiment.summary import (
+    DIGEST_VERSION,
+    Best,
+    Cost,
+    PolicyWorth,
+    SearchSettings,
+    Summary,
+    TrialsCost,
+    Unfinished,
+)
 from tictactoe.settings import Settings
+from tictactoe.text import count, trial_name
 
-DIGEST_VERSION = 2
+Status = Literal["finished", "interrupted", "failed"]
+PACKAGES = ("ray", "numpy", "numba", "optuna", "wandb")
+COLUMNS = (*names(Scores), "stopped")
+"""Of trials.csv, after the trial's index and its hyperparameters."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What a search came to."""
+    """What the trials of a search came to."""
 
-    records: list[dict[str, Any]]
-    """Finished trials in index order, as in the journal."""
-    errors: dict[int, str] = field(default_factory=dict)
-    """Why trials failed, by index."""
-    truncated: bool = False
+    records: list[Record]
+    """Finished trials in index order."""
+    failures: list[Failure]
+    """Failed ones, in index order."""
+    truncated: bool
     """Whether the time budget ended it."""
-    interrupted: bool = False
-    cost: dict[str, float] = field(default_factory=dict)
-    """What this attempt took; see `tuning.search`."""
+    cost: TrialsCost
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished search as the leaderboard and the report read it."""
+
+    name: str
+    summary: Summary
+    records: list[Record] = field(repr=False)
+    """In index order."""
+
+    @classmethod
+    def read(cls, folder: Path, summary: Summary | None = None) -> Results:
+        """`summary` is what summary.json says or will say. Raises UserError when the folder holds no finished search."""
+        return cls(folder.name, summary or summaries.finished(folder), read_trials(folder)[0])
+
+    @property
+    def budget(self) -> int:
+        """Games per replicate."""
+        return self.summary.settings.games
+
+    @cached_property
+    def winner(self) -> Record:
+        """The winner's record."""
+        return next(record for record in self.records if record.index == self.summary.best.index)
+
+    @cached_property
+    def ranked(self) -> list[Record]:
+        """All records, best PAR-10 first, those that were stopped last."""
+        return sorted(self.records, key=lambda record: record.rank)
+
+    @cached_property
+    def searched(self) -> list[str]:
+        """The hyperparameters that differ between trials."""
+        return [name for name in names(Hyperparameters) if len({getattr(r.config, name) for r in self.records}) > 1]
 
 
 def compile_results(
-    folder: Path, settings: Settings, outcome: Outcome, selection: Selection
-) -> tuple[dict[str, Any], QLearner]:
+    folder: Path, settings: Settings, outcome: Outcome, selection: Selection, cost: Cost
+) -> tuple[Summary, QLearner]:
     """Write trials.csv and policy.json; return what summary.json is to say, and the learner behind the policy."""
     files.write(folder / "trials.csv", _csv(outcome.records))
-    best = next(record for record in outcome.records if record["index"] == selection.winner)
+    best = next(record for record in outcome.records if record.index == selection.winner)
     learner = best_learner(settings.board, settings.games, settings.seed, best)
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
-    result = evaluate(learner, settled=settles_ties(learner.board))
-    summary = _frame(settings, outcome, "finished") | {
-        "best": {
-            "index": best["index"],
-            "config": best["config"],
-            "par10": best["par10"],
-            "median": best["median"],
-            "solved": best["solved"],
-            "seeds": settings.seeds,
-            "fresh": selection.fresh,
-        },
-        "selection": selection.summary(),
-        "policy": {
-            "optimal": result.optimal,
-            "exploitability": result.exploitability,
-            "vs_random": {"X": asdict(result.as_x), "O": asdict(result.as_o)},
-        },
-        "digest": digest(settings, outcome.records, selection, policy),
-        "digest_version": DIGEST_VERSION,
-        "files": {name: files.sha256(folder / name) for name in ("trials.csv", "policy.json")},
-    }
+    worth = evaluate(learner, settled=settles_ties(learner.board))
+    frame = unfinished(settings, outcome.records, outcome.failures, outcome.truncated, "finished")
+    summary = Summary(
+        **{name: getattr(frame, name) for name in names(Unfinished)},
+        best=Best(
+            index=best.index,
+            config=best.config,
+            par10=best.par10,
+            median=best.median,
+            solved=best.solved,
+            seeds=settings.seeds,
+            fresh=selection.fresh,
+        ),
+        selection=selection.summary(),
+        policy=PolicyWorth(
+            optimal=worth.optimal, exploitability=worth.exploitability, vs_random={"X": worth.as_x, "O": worth.as_o}
+        ),
+        cost=cost,
+        digest=digest(settings, outcome.records, selection, policy),
+        digest_version=DIGEST_VERSION,
+        files={name: files.sha256(folder / name) for name in ("trials.csv", "policy.json")},
+    )
     return summary, learner
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json, with a checksum of it."""
-    plain = json.loads(json.dumps(summary, allow_nan=False))
-    files.write(folder / "summary.json", json.dumps(plain | {"crc32": checksum(plain)}, indent=1))
+def unfinished(
+    settings: Settings,
+    records: Sequence[Record],
+    failures: Sequence[Failure],
+    truncated: bool,
+    status: Status,
+) -> Unfinished:
+    """What summary.json says in any state."""
+    return Unfinished(
+        status=status,
+        truncated=truncated,
+        board=settings.board,
+        seed=settings.seed,
+        settings=SearchSettings(**{name: getattr(settings, name) for name in names(SearchSettings)}),
+        num_trials=len(records) + len(failures),
+        num_errors=len(failures),
+        errors={failure.index: failure.error for failure in failures},
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    )
 
 
-def write_unfinished(folder: Path, settings: Settings, status: str) -> None:
+def write_unfinished(folder: Path, settings: Settings, status: Literal["interrupted", "failed"]) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
-    records = Journal(folder / "journal.jsonl").read()
-    write_summary(folder, _frame(settings, Outcome(records), status))
+    records, failures = read_trials(folder)
+    summaries.write(folder, unfinished(settings, records, failures, False, status))
 
 
-def is_whole(summary: dict[str, Any]) -> bool:
-    """Whether a summary is as it was written."""
-    return summary.get("crc32") == checksum({name: value for name, value in summary.items() if name != "crc32"})
+def all_failed(failures: Sequence[Failure]) -> str:
+    """What is said of a search whose trials have all failed."""
+    first = failures[0]
+    return (
+        f"all {count(len(failures), 'trial')} failed; the first error ({trial_name(first.index)}): {first.error}; "
+        "mend that, then --retry-failed runs them again"
+    )
 
 
-def best_learner(board: str, games: int, seed: int, record: dict[str, Any]) -> QLearner:
+def best_learner(board: str, games: int, seed: int, record: Record) -> QLearner:
     """The record's replicate with the fewest games to optimal (the first of equals), trained again."""
-    to_optimal = [math.inf if value is None else value for value in record["games_to_optimal"]]
+    to_optimal = [math.inf if value is None else value for value in record.games_to_optimal]
     replicate = to_optimal.index(min(to_optimal))
-    learner = QLearner(Board.parse(board), Hyperparameters(**record["config"]), sequence(seed, Stream.SEARCH, replicate))
+    learner = QLearner(Board.parse(board), record.config, sequence(seed, Stream.SEARCH, replicate))
     learner.train(games)
     return learner
 
 
-def winner_learner(folder: Path) -> QLearner:
+def winner_learner(results: Results) -> QLearner:
     """The learner behind a finished search's policy.json, trained again: the same bits."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    record = next(r for r in Journal(folder / "journal.jsonl").read() if r["index"] == summary["best"]["index"])
-    return best_learner(summary["board"], summary["settings"]["games"], summary["seed"], record)
+    summary = results.summary
+    return best_learner(summary.board, summary.settings.games, summary.seed, results.winner)
 
 
-def digest(settings: Settings, records: list[dict[str, Any]], selection: Selection, policy: Policy) -> str:
+def digest(settings: Settings, records: Sequence[Record], selection: Selection, policy: Policy) -> str:
     """SHA-256 over what decides whether two searches found the same; nothing timed.
 
     Of the canonical JSON of exactly: board, seed, budget, seeds, every trial's configuration and its games to
@@ -119,9 +189,9 @@ def digest(settings: Settings, records: list[dict[str, Any]], selection: Selecti
         "seed": settings.seed,
         "budget": settings.games,
         "seeds": settings.seeds,
-        "trials": [{"config": r["config"], "games_to_optimal": r["games_to_optimal"]} for r in records],
+        "trials": [{"config": r.config.as_dict(), "games_to_optimal": r.games_to_optimal} for r in records],
         "fresh": [{"index": index, "games_to_optimal": games} for index, games in sorted(selection.games_to_optimal.items())],
-        "winner": next(record["config"] for record in records if record["index"] == selection.winner),
+        "winner": next(record.config.as_dict() for record in records if record.index == selection.winner),
         "policy": None,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -129,31 +199,12 @@ def digest(settings: Settings, records: list[dict[str, Any]], selection: Selecti
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _frame(settings: Settings, outcome: Outcome, status: str) -> dict[str, Any]:
-    return {
-        "status": status,
-        "truncated": outcome.truncated,
-        "board": settings.board,
-        "seed": settings.seed,
-        "settings": settings.model_dump(
-            mode="json", include={"num_samples", "seeds", "games", "search", "scheduler", "cpus_per_trial"}
-        ),
-        "num_trials": len(outcome.records) + len(outcome.errors),
-        "num_errors": len(outcome.errors),
-        "errors": {str(index): error for index, error in sorted(outcome.errors.items())},
-        "cost": outcome.cost,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("ray", "numpy", "numba", "optuna", "wandb")},
-    }
-
-
-def _csv(records: list[dict[str, Any]]) -> str:
-    columns = ("par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
+def _csv(records: Sequence[Record]) -> str:
+    """trials.csv: infinite is `inf` there."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    keys = list(records[0]["config"]) if records else []
-    writer.writerow(["trial", *keys, *columns])
+    writer.writerow(["trial", *names(Hyperparameters), *COLUMNS])
     for record in records:
-        values = ["inf" if record[column] is None else record[column] for column in columns]
-        writer.writerow([record["index"], *(record["config"][key] for key in keys), *values])
+        scores = (getattr(record, column) for column in COLUMNS)
+        writer.writerow([record.index, *record.config.as_dict().values(), *("inf" if s is None else s for s in scores)])
     return text.getvalue()

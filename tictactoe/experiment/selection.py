@@ -3,7 +3,7 @@
 The best of many noisy scores looks better than it is (the optimiser's curse: Smith & Winkler, 2006, Management
 Science 52:311; in model selection: Cawley & Talbot, 2010, JMLR 11:2079), and the best score need not be the best
 configuration's. So the finalists run again on fresh seeds, whose stream is disjoint from the search's
-(`replicate_seed`), and race there for the win; `racing` tells how they are compared, and what can be said of those
+(`core.seeds`), and race there for the win; `racing` tells how they are compared, and what can be said of those
 that are left. Scores of the search are not used again, except to put equal ones in order.
 
 Finalists are the 8 best by PAR-10, and up to 16 in all every other trial that a paired test on the search's own
@@ -28,18 +28,21 @@ What it costs is decided in games, never in time, so that it is the same everywh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.seeds import Stream, sequence
-from tictactoe.experiment.racing import ERROR, Games, Race, log_games, median_interval, p_values, race
+from tictactoe.experiment.racing import ERROR, Race, log_games, median_interval, p_values, race
+from tictactoe.experiment.record import GamesToOptimal, Record, part
 from tictactoe.experiment.replicates import median, par10
+from tictactoe.experiment.summary import Finalist, Fresh, SelectionSummary
 from tictactoe.settings import Settings
+from tictactoe.text import count
 
 LEAST_FINALISTS, MOST_FINALISTS = 8, 16
 LARGE = 1_000
@@ -56,8 +59,6 @@ METHOD = (
     "race by a paired wild bootstrap on log games to optimal over common fresh seeds, its 5 % error divided among "
     "comparisons and rounds; intervals of the median by order statistics"
 )
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,9 @@ class Selection:
 
     winner: int
     """The winner's index."""
-    finalists: list[dict[str, Any]]
-    """Best first, as in summary.json: `par10`, `median` and `interval` (of the median) on `seeds` fresh seeds, infinite
-    being None; `confidence` of all intervals together; `tied` where the winner cannot be told from it, itself included."""
-    games_to_optimal: dict[int, Games]
+    finalists: tuple[Finalist, ...]
+    """Best first."""
+    games_to_optimal: dict[int, GamesToOptimal]
     """By finalist's index, on the fresh seeds from the first on."""
     rounds: int
     learner_cpu_s: float
@@ -89,22 +89,21 @@ class Selection:
     """Played by all finalists together."""
 
     @property
-    def fresh(self) -> dict[str, Any] | None:
+    def fresh(self) -> Fresh | None:
         """The winner's fresh numbers, None where nothing was run."""
-        names = ("par10", "median", "interval", "confidence", "seeds")
-        return {name: self.finalists[0][name] for name in names} if self.finalists else None
+        return part(self.finalists[0], Fresh) if self.finalists else None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> SelectionSummary:
         """`selection` in summary.json."""
         first = self.finalists[0] if self.finalists else None
-        return {
-            "method": METHOD,
-            "rounds": self.rounds,
-            "learner_cpu_s": self.learner_cpu_s,
-            "games": self.games,
-            "gap": first["par10"] / first["search_par10"] if first else None,
-            "finalists": self.finalists,
-        }
+        return SelectionSummary(
+            method=METHOD,
+            rounds=self.rounds,
+            learner_cpu_s=self.learner_cpu_s,
+            games=self.games,
+            gap=first.par10 / first.search_par10 if first else None,
+            finalists=self.finalists,
+        )
 
 
 class FreshReplicates(Protocol):
@@ -113,19 +112,19 @@ class FreshReplicates(Protocol):
     learner_cpu_s: float
     """Of all replicates that were asked for."""
 
-    def run(self, entrants: list[int], first: int, last: int) -> list[Games] | None:
+    def run(self, entrants: list[int], first: int, last: int) -> list[GamesToOptimal] | None:
         """Games to optimal of finalists on the fresh seeds from `first` to before `last`; None when interrupted."""
 
 
 def select(
-    settings: Settings, records: list[Record], planned: Plan, replicates: FreshReplicates, say: Callable[[str], None]
+    settings: Settings, records: Sequence[Record], planned: Plan, replicates: FreshReplicates, say: Callable[[str], None]
 ) -> Selection | None:
     """Race the finalists of a plan; None when interrupted. `say` gets a line a round."""
     if not planned.finalists:
-        return Selection(min(records, key=_rank)["index"], [], {}, 0, 0.0, 0)
+        return Selection(min(records, key=_rank).index, (), {}, 0, 0.0, 0)
 
-    def run(entrants: list[int], first: int, last: int) -> list[Games] | None:
-        say(f"selection: {_count(entrants, 'finalist')} on fresh seeds {first + 1} to {last}")
+    def run(entrants: list[int], first: int, last: int) -> list[GamesToOptimal] | None:
+        say(f"selection: {count(len(entrants), 'finalist')} on fresh seeds {first + 1} to {last}")
         return replicates.run(entrants, first, last)
 
     ended = race(
@@ -134,10 +133,10 @@ def select(
     return None if ended is None else _selection(settings, planned, ended, replicates.learner_cpu_s)
 
 
-def plan(settings: Settings, records: list[Record]) -> Plan:
+def plan(settings: Settings, records: Sequence[Record]) -> Plan:
     """Who races, and how far; see the top of this file."""
-    whole = sorted((record for record in records if not record["stopped"]), key=_rank)
-    played = sum(record["played"] for record in records)
+    whole = sorted((record for record in records if not record.stopped), key=_rank)
+    played = sum(record.played for record in records)
     large = played >= LARGE * settings.games
     if large:
         allowed = int(SHARE * played) // settings.games
@@ -164,49 +163,45 @@ def generator(seed: int, number: int) -> np.random.Generator:
 
 
 def _rank(record: Record) -> tuple[float, int]:
-    return record["par10"], record["index"]
+    return record.par10, record.index
 
 
 def _finalists(settings: Settings, ranked: list[Record], most: int) -> list[Record]:
     """The first 8 of `ranked`, and those after them that cannot be told from the first, up to `most` in all."""
-    chosen, others = ranked[:LEAST_FINALISTS], ranked[LEAST_FINALISTS:]
-    while others and len(chosen) < most:
+    finalists, others = ranked[:LEAST_FINALISTS], ranked[LEAST_FINALISTS:]
+    while others and len(finalists) < most:
         some, others = others[:64], others[64:]
-        values = np.stack([log_games(record["games_to_optimal"], settings.games) for record in [ranked[0], *some]], axis=1)
-        told = p_values(values[:, 1:] - values[:, :1], generator(settings.seed, 0)) <= ERROR / (len(ranked) - 1)
-        chosen += [record for record, apart in zip(some, told, strict=True) if not apart]
-    return chosen[:most]
+        values = np.stack([log_games(record.games_to_optimal, settings.games) for record in [ranked[0], *some]], axis=1)
+        worse = p_values(values[:, 1:] - values[:, :1], generator(settings.seed, 0)) <= ERROR / (len(ranked) - 1)
+        finalists += [record for record, is_worse in zip(some, worse, strict=True) if not is_worse]
+    return finalists[:most]
 
 
 def _selection(settings: Settings, planned: Plan, ended: Race, learner_cpu_s: float) -> Selection:
-    times = len(planned.finalists) * len(planned.looks)
+    comparisons = len(planned.finalists) * len(planned.looks)
     first_check = check_grid(Board.parse(settings.board), settings.games)[0]
-    listed = []
+    finalists = []
     for entrant in ended.order:
         record, games = planned.finalists[entrant], ended.games[entrant]
-        low, high, rate = median_interval(games, ERROR / times)
+        low, high, rate = median_interval(games, ERROR / comparisons)
         if rate > ERROR:  # fewer than 6 seeds: anything is possible
             low, high, rate = first_check, math.inf, 0.0
-        listed.append(
-            {
-                "index": record["index"],
-                "config": record["config"],
-                "search_par10": record["par10"],
-                "par10": par10(games, settings.games),
-                "median": _finite(median(games)),
-                "interval": [_finite(low), _finite(high)],
-                "confidence": round(max(0.0, 1 - max(ERROR, rate * times)), 6),
-                "seeds": len(games),
-                "tied": entrant in ended.left,
-            }
+        finalists.append(
+            Finalist(
+                index=record.index,
+                config=record.config,
+                search_par10=record.par10,
+                par10=par10(games, settings.games),
+                median=median(games),
+                interval=(_finite(low), _finite(high)),
+                confidence=round(max(0.0, 1 - max(ERROR, rate * comparisons)), 6),
+                seeds=len(games),
+                tied=entrant in ended.tied,
+            )
         )
-    by_index = {planned.finalists[entrant]["index"]: games for entrant, games in enumerate(ended.games)}
+    by_index = {planned.finalists[entrant].index: tuple(games) for entrant, games in enumerate(ended.games)}
     played = settings.games * sum(map(len, ended.games))
-    return Selection(listed[0]["index"], listed, dict(sorted(by_index.items())), ended.rounds, learner_cpu_s, played)
-
-
-def _count(things: list[int], noun: str) -> str:
-    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
+    return Selection(finalists[0].index, tuple(finalists), dict(sorted(by_index.items())), ended.rounds, learner_cpu_s, played)
 
 
 def _finite(value: float) -> float | None:

@@ -64,8 +64,10 @@ def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:
     Floats are rounded to 6 significant digits: NumPy's exponential differs in the last bit between
     processors, and results must not.
     """
-    values = SPACE | sampled
-    return Hyperparameters(**{k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()})
+    values: dict[str, Any] = {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in (SPACE | sampled).items()
+    }
+    return Hyperparameters(**values)
 
 
 def describe() -> dict[str, str]:

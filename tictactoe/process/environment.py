@@ -1,4 +1,4 @@
-"""What has to be in the environment before Ray, Numba and W&B are imported. Standard library only."""
+"""What has to be in the environment before Numba, Ray and W&B are imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_DEFAULTS = {
+from tictactoe import env_file, files
+from tictactoe.env_file import PREFIX, is_placeholder
+
+DEFAULTS = {
     "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
     "RAY_DEDUP_LOGS": "0",
@@ -24,20 +27,31 @@ _DEFAULTS = {
 }
 
 
-def set_defaults() -> None:
-    """Set what neither the user nor `.env` has set; before Ray or W&B is imported."""
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+def prepare() -> dict[str, str]:
+    """Put everything into the environment, in the order in which libraries look at it; returns the lines of `.env`.
 
+    1. A folder for temporary files: nothing else works without one.
+    2. The home folder is made where it can be: Ray and W&B write to it. Where it cannot, preflight says so.
+    3. NUMBA_CACHE_DIR, where an image has brought compiled code along: before Numba is imported, by anything of `core`.
+    4. The lines of `.env` that are not ours (WANDB_*, RAY_*, ...), where the environment does not set them: before Ray and
+       W&B are imported, which read them then.
+    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything.
 
-def prepare() -> None:
-    """What must be in place before Numba is imported. Raises OSError where nothing can be written to."""
+    Raises OSError where no temporary file can be written, UserError for a `.env` that cannot be read.
+    """
     tempfile.gettempdir()
-    with suppress(OSError, RuntimeError):  # preflight says so where it matters
+    with suppress(OSError, RuntimeError):
         Path.home().mkdir(parents=True, exist_ok=True)
-    baked = os.environ.get("TICTACTOE_NUMBA_CACHE")
+    baked = os.environ.get(PREFIX + "NUMBA_CACHE")
     if baked and "NUMBA_CACHE_DIR" not in os.environ and Path(baked).is_dir():
         os.environ["NUMBA_CACHE_DIR"] = _writable_copy(Path(baked))
+    lines = env_file.read(env_file.path())
+    for name, value in lines.items():
+        if not name.startswith(PREFIX) and not is_placeholder(value):
+            os.environ[name] = os.environ.get(name) or value  # a variable that is set but empty says nothing
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    return lines
 
 
 def _writable_copy(baked: Path) -> str:
@@ -67,9 +81,5 @@ def provide_token() -> str:
     path = Path(named) if named else Path.home() / ".ray" / "auth_token"
     if token or not (path.is_file() and path.read_text().strip()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(token or secrets.token_hex(32))
-        partial.replace(path)
+        files.write(path, token or secrets.token_hex(32), mode=0o600)
     return "RAY_AUTH_TOKEN" if token else str(path)

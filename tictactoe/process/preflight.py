@@ -27,12 +27,13 @@ SMALL_SHM_MIB = 120
 """Less room in /dev/shm than that, and the object store (`tuning/cluster.py`) goes elsewhere."""
 PORT_SECONDS = 3.0
 """How long a named port is waited for, which a run that was killed just now may still hold."""
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a look, no file
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass
 class Preflight:
-    """What was found."""
+    """What this machine has for a search, and what stands in its way."""
 
     num_cpus: int
     """CPUs for Ray."""
@@ -54,41 +55,41 @@ class Preflight:
             raise UserError(self.fatal[0])
 
 
-def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = Path("/dev/shm")) -> Preflight:
+def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY) -> Preflight:
     """Look at everything that can be looked at without starting Ray.
 
     What concerns a Ray of our own alone is left out where RAY_ADDRESS names a running one.
     """
-    found = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
-    _writable(found, "--results-dir", settings.results_dir)
+    preflight = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
+    _writable(preflight, "--results-dir", settings.results_dir)
     try:
-        _writable(found, "HOME", Path.home())
+        _writable(preflight, "HOME", Path.home())
     except RuntimeError:
-        found.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
-    _token(found, settings)
+        preflight.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
+    _token(preflight, settings)
     if os.environ.get("RAY_ADDRESS"):
-        _shared_results(found, settings)
+        _shared_results(preflight, settings)
     else:
-        _slots(found, settings, cgroup)
-        _shared_memory(found, shm)
-        _free_port(found, settings)
-    return found
+        _slots(preflight, settings, cgroup)
+        _shared_memory(preflight, shm)
+        _free_port(preflight, settings)
+    return preflight
 
 
-def show(console: Console, found: Preflight, tracking: str) -> int:
-    """Print what was found; the exit code of `--check`."""
-    for kind, lines in (("error", found.fatal), ("note", found.notes), ("note", found.details)):
+def show(console: Console, preflight: Preflight, tracking: str) -> int:
+    """Print it all; the exit code of `--check`."""
+    for kind, lines in (("error", preflight.fatal), ("note", preflight.notes), ("note", preflight.details)):
         for line in lines:
             console.print(f"{kind}: {line}")
     if address := os.environ.get("RAY_ADDRESS"):
         console.print(f"Ray: the one at {address}, as RAY_ADDRESS says")
     else:
-        console.print(f"CPUs for trials: {found.num_cpus}")
-        console.print(f"dashboard: port {found.port}")
-    console.print(f"token: from {found.token_source or 'nowhere'}; `{found.token_command}` prints it")
+        console.print(f"CPUs for trials: {preflight.num_cpus}")
+        console.print(f"dashboard: port {preflight.port}")
+    console.print(f"token: from {preflight.token_source or 'nowhere'}; `{preflight.token_command}` prints it")
     console.print(tracking)
-    console.print("a search would not start" if found.fatal else "ready")
-    return 2 if found.fatal else 0
+    console.print("a search would not start" if preflight.fatal else "ready")
+    return 2 if preflight.fatal else 0
 
 
 def is_shared(path: Path) -> bool:
@@ -103,29 +104,29 @@ def port_is_fixed(settings: Settings) -> bool:
     return "dashboard_port" in settings.model_fields_set or settings.dashboard_host not in LOOPBACK
 
 
-def _writable(found: Preflight, option: str, folder: Path) -> None:
+def _writable(preflight: Preflight, option: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
-        found.fatal.append(f"{option} {folder}: cannot be written ({error.strerror}); name a writable folder")
+        preflight.fatal.append(f"{option} {folder}: cannot be written ({error.strerror}); name a writable folder")
 
 
-def _shared_results(found: Preflight, settings: Settings) -> None:
+def _shared_results(preflight: Preflight, settings: Settings) -> None:
     """A Ray of several nodes refuses local results, which each node would keep to itself; how many there are it alone knows."""
     if not is_shared(settings.results_dir):
-        found.notes.append(
+        preflight.notes.append(
             f"--results-dir {settings.results_dir} is a local path: the search will not start if the Ray at RAY_ADDRESS has "
             "more than one node; name a folder on a file system that all of them share"
         )
 
 
-def _slots(found: Preflight, settings: Settings, cgroup: Path) -> None:
+def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
     """Whether there are CPUs for one trial, and memory for those that would run at a time."""
-    cpus, wanted = found.num_cpus, settings.cpus_per_trial
+    cpus, wanted = preflight.num_cpus, settings.cpus_per_trial
     if wanted > cpus:
-        found.fatal.append(
+        preflight.fatal.append(
             f"--cpus-per-trial {wanted:g}: only {cpus} CPU{'s' * (cpus > 1)} here; use --cpus-per-trial {cpus} or less, "
             "or give more CPUs"
         )
@@ -134,41 +135,43 @@ def _slots(found: Preflight, settings: Settings, cgroup: Path) -> None:
     needed, limit = BASE_MIB + TRIAL_MIB * trials, memory_limit_mib(cgroup)
     if limit is not None and limit < needed:
         fewer = "" if trials == 1 else ", or use a lower --max-concurrent"
-        found.fatal.append(
+        preflight.fatal.append(
             f"memory limit {limit} MiB: {trials} trial{'s' * (trials > 1)} at a time need {needed} MiB; "
             f"raise the container's limit{fewer}"
         )
 
 
-def _shared_memory(found: Preflight, shm: Path) -> None:
+def _shared_memory(preflight: Preflight, shm: Path) -> None:
     try:
         free = psutil.disk_usage(str(shm)).free // 2**20
     except OSError:
         free = 0
     if free < SMALL_SHM_MIB:
-        found.details.append(f"{shm} has {free} MiB free: Ray's object store goes to /tmp, which does as well")
+        preflight.details.append(
+            f"{shm} has {free} MiB free: Ray's object store goes to the temporary folder, which does as well"
+        )
 
 
-def _token(found: Preflight, settings: Settings) -> None:
+def _token(preflight: Preflight, settings: Settings) -> None:
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         ray = "kubectl exec deploy/mnist-ray-tune -- ray"
     elif settings.dashboard_host not in LOOPBACK and Path("/.dockerenv").exists():
         ray = f"docker exec {socket.gethostname()} ray"  # Docker's default for it is the container's id
     else:
         ray = "ray" if shutil.which("ray") else os.path.relpath(Path(sys.executable).with_name("ray"))
-    found.token_command = f"{ray} get-auth-token"
+    preflight.token_command = f"{ray} get-auth-token"
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode != "token" and not os.environ.get("RAY_ADDRESS"):
-        found.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")
+        preflight.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")
     try:
-        found.token_source = provide_token()
+        preflight.token_source = provide_token()
     except (OSError, RuntimeError) as error:
-        found.fatal.append(
+        preflight.fatal.append(
             f"the dashboard's token cannot be written ({error}); set HOME or RAY_AUTH_TOKEN_PATH to a writable place"
         )
 
 
-def _free_port(found: Preflight, settings: Settings) -> None:
+def _free_port(preflight: Preflight, settings: Settings) -> None:
     """Take the next free port where nobody has named one and nobody outside relies on it."""
     host, first = settings.dashboard_host, settings.dashboard_port
     named = port_is_fixed(settings)
@@ -178,14 +181,14 @@ def _free_port(found: Preflight, settings: Settings) -> None:
             time.sleep(0.1)
         for port in range(first, min(first + (1 if named else 50), 65536)):
             if _is_free(host, port):
-                found.port = port
+                preflight.port = port
                 if port != first:
-                    found.notes.append(f"port {first} is taken: the dashboard is on {port}")
+                    preflight.notes.append(f"port {first} is taken: the dashboard is on {port}")
                 return
-        found.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
+        preflight.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
     except (OSError, TypeError, UnicodeError) as error:  # the latter two for texts that are no host names
         option = f"--dashboard-port {first}" if getattr(error, "errno", 0) == errno.EACCES else f"--dashboard-host {host}"
-        found.fatal.append(f"{option}: cannot be listened on ({getattr(error, 'strerror', None) or error}); name another")
+        preflight.fatal.append(f"{option}: cannot be listened on ({getattr(error, 'strerror', None) or error}); name another")
 
 
 def _is_free(host: str, port: int) -> bool:

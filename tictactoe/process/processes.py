@@ -20,13 +20,13 @@ MARK = "TICTACTOE_STARTED_BY"
 
 def ray_processes() -> list[psutil.Process]:
     """The processes of a Ray that this one has started: its children of Ray's, and all below them."""
-    found = []
+    processes = []
     for child in psutil.Process().children():
         if _is_ray(child):
-            found.append(child)
+            processes.append(child)
             with suppress(psutil.NoSuchProcess):
-                found += child.children(recursive=True)
-    return found
+                processes += child.children(recursive=True)
+    return processes
 
 
 def idle_workers() -> list[psutil.Process]:
@@ -90,7 +90,7 @@ def end(processes: Iterable[psutil.Process], patience: float) -> None:
 def lives(process: psutil.Process) -> bool:
     """Whether a process runs; one that nobody has waited for yet does not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

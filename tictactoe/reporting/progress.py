@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
+
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.record import Failure, Progress, Record, Scores
+from tictactoe.text import count, games, trial_name
 
 LINE_SECONDS = 3.0
 """Least time between two lines about the same running trial in a pipe or log."""
@@ -19,19 +22,25 @@ LINE_SECONDS = 3.0
 
 @dataclass
 class _Running:
-    started: float
-    metrics: dict[str, Any] = field(default_factory=dict)
-    last_line: float = 0.0
+    """A trial that runs."""
+
+    last_line: float
+    progress: Progress | None = None
+
+    @property
+    def share(self) -> float:
+        """What of its budget it has played."""
+        return self.progress.share if self.progress else 0.0
 
 
 class Reporter:
     """Shows the state of a search on a console; an observer of the search.
 
-    `line` turns a report's metrics into one readable line.
+    `line` turns a trial's progress into one readable line.
     """
 
     def __init__(
-        self, console: Console, total: int, line: Callable[[dict[str, Any]], str], clock: Callable[[], float] = time.monotonic
+        self, console: Console, total: int, line: Callable[[Progress], str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.console = console
         self.total = total
@@ -39,8 +48,9 @@ class Reporter:
         self.clock = clock
         self.start = clock()
         self.running: dict[int, _Running] = {}
-        self.best: dict[str, Any] | None = None
-        self.done = self.failed = self.resumed = 0
+        self.best: Record | None = None
+        self.finished = self.failed = self.earlier = 0
+        """Trials that ended either way, and how many of them did so in earlier attempts."""
         self._live: Live | None = None
 
     def __enter__(self) -> Reporter:
@@ -54,77 +64,82 @@ class Reporter:
             self._live.stop()
             self._live = None
 
-    def search_started(self, finished: list[dict[str, Any]]) -> None:
-        """Hear of the trials that an earlier attempt has finished."""
+    @property
+    def ended(self) -> int:
+        """Trials that have finished or failed."""
+        return self.finished + self.failed
+
+    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+        """Hear of the trials of earlier attempts."""
         self.start = self.clock()
-        self.done = self.resumed = len(finished)
-        for record in finished:
-            self._better(record)
-        if finished:
-            self.console.print(f"{len(finished)} of {self.total} trials are finished already")
+        self.finished, self.failed = len(records), len(failures)
+        self.earlier = self.ended
+        for record in records:
+            self._compare(record)
+        if records:
+            self.console.print(f"{len(records)} of {self.total} trials are finished already")
+        if failures:
+            self.console.print(f"{count(len(failures), 'trial')} failed earlier; --retry-failed runs them again")
 
-    def trial_started(self, index: int, config: dict[str, Any]) -> None:
-        if not self.running and self.done + self.failed == self.resumed:  # the first one: what went before is no measure
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        if not self.running and self.ended == self.earlier:  # the first one: what went before is no measure
             self.start = self.clock()
-        self.running[index] = _Running(self.clock(), last_line=self.clock())
+        self.running[index] = _Running(self.clock())
 
-    def trial_reported(self, index: int, metrics: dict[str, Any]) -> None:
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
         state = self.running.setdefault(index, _Running(self.clock()))
-        state.metrics = metrics
-        if self._live is None and not metrics["final"] and self.clock() - state.last_line >= LINE_SECONDS:
+        state.progress = progress
+        if self._live is None and not final and self.clock() - state.last_line >= LINE_SECONDS:
             state.last_line = self.clock()
-            self.console.print(f"trial_{index:05d}  {self.line(metrics)}")
+            self.console.print(f"{trial_name(index)}  {self.line(progress)}")
 
-    def trial_finished(self, record: dict[str, Any]) -> None:
-        self.running.pop(record["index"], None)
-        self.done += 1
-        self._better(record)
+    def trial_finished(self, record: Record) -> None:
+        self.running.pop(record.index, None)
+        self.finished += 1
+        self._compare(record)
         if self._live is None:
-            middle = "inf" if record["median"] is None else f"{record['median']:,.0f}"
-            best = f"best trial_{self.best['index']:05d} {self.best['par10']:,.0f}" if self.best else ""
+            best = f"best {trial_name(self.best.index)} {games(self.best.par10)}" if self.best else ""
             self.console.print(
-                f"trial_{record['index']:05d}  {'stopped' if record['stopped'] else 'finished'} "
-                f"[{self.done}/{self.total}]  solved {record['solved']}/{len(record['games_to_optimal'])}  "
-                f"median {middle}  PAR-10 {record['par10']:,.0f}  {best}  {self.left()}",
+                f"{trial_name(record.index)}  {'stopped' if record.stopped else 'finished'} "
+                f"[{self.finished}/{self.total}]  solved {record.solved}/{len(record.games_to_optimal)}  "
+                f"median {games(record.median)}  PAR-10 {games(record.par10)}  {best}  {self.time_left()}",
             )
 
-    def trial_failed(self, index: int, error: str) -> None:
-        self.running.pop(index, None)
+    def trial_failed(self, failure: Failure) -> None:
+        self.running.pop(failure.index, None)
         self.failed += 1
-        self.console.print(f"trial_{index:05d}  failed: {error}")
+        self.console.print(f"{trial_name(failure.index)}  failed: {failure.error}")
 
     def trial_noted(self, index: int, text: str) -> None:
-        self.console.print(f"trial_{index:05d}  {text}")
+        self.console.print(f"{trial_name(index)}  {text}")
 
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Estimate of the time left, from the rate so far."""
-        ended = self.done + self.failed
-        shares = sum(state.metrics.get("share", 0.0) for state in self.running.values())
-        worked = ended - self.resumed + shares
-        if worked <= 0 or ended >= self.total:
+        shares = sum(state.share for state in self.running.values())
+        worked = self.ended - self.earlier + shares
+        if worked <= 0 or self.ended >= self.total:
             return ""
-        seconds = (self.clock() - self.start) / worked * max(0.0, self.total - ended - shares)
+        seconds = (self.clock() - self.start) / worked * max(0.0, self.total - self.ended - shares)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
-    def _better(self, record: dict[str, Any]) -> None:
-        if not record["stopped"] and (self.best is None or record["par10"] < self.best["par10"]):
+    def _compare(self, record: Record) -> None:
+        """Keep the best of the trials that used their whole budget."""
+        if not record.stopped and (self.best is None or record.par10 < self.best.par10):
             self.best = record
 
     def __rich__(self) -> Group:
-        bar = Progress(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
-        bar.add_task(self.left(), total=self.total, completed=self.done + self.failed)
+        bar = Bar(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
+        bar.add_task(self.time_left(), total=self.total, completed=self.ended)
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "trained", "solved", "median", "PAR-10", "loss vs random"):
             table.add_column(name, justify="left" if name == "trial" else "right")
         for index, state in sorted(self.running.items()):
-            m = state.metrics
-            values = _columns(f"{m['share']:.0%}", m, m["median"]) if m else ["starting"]
-            table.add_row(f"trial_{index:05d}", *values)
+            columns = _columns(f"{state.share:.0%}", state.progress) if state.progress else ["starting"]
+            table.add_row(trial_name(index), *columns)
         if self.best is not None:
-            median = math.inf if self.best["median"] is None else self.best["median"]
-            table.add_row(f"trial_{self.best['index']:05d}", *_columns("best", self.best, median), style="bold green")
+            table.add_row(trial_name(self.best.index), *_columns("best", self.best), style="bold green")
         return Group(bar, table)
 
 
-def _columns(state: str, numbers: dict[str, Any], median: float) -> list[str]:
-    return [state, str(numbers["solved"]), f"{median:,.0f}", f"{numbers['par10']:,.0f}", f"{numbers['loss_vs_random']:.4f}"]
+def _columns(state: str, scores: Scores) -> list[str]:
+    return [state, str(scores.solved), games(scores.median), games(scores.par10), f"{scores.loss_vs_random:.4f}"]

@@ -13,23 +13,31 @@ import queue
 import shutil
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from pydantic import SecretStr
 from rich.console import Console
 
-PROBE_SECONDS = 2.0
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.record import Failure, Progress, Record, Scores, names, part, to_json
+from tictactoe.experiment.results import COLUMNS
+from tictactoe.reporting.probe import answers
+from tictactoe.text import reason, trial_name
+
+if TYPE_CHECKING:
+    from tictactoe.experiment.summary import Summary
+
 FLUSH_SECONDS = 300.0
 """Longest wait at the end for a server that answers; a signal ends it earlier."""
 STALLED_SECONDS = 1.0
 """How long nothing may come through at the end before the server is asked whether it still answers."""
-ALIVE_SECONDS = 1.0
-"""How long it may take for that."""
-TOLD_SECONDS = 3.0
-"""After so long a wait the user is told."""
+ANNOUNCE_SECONDS = 3.0
+"""After so long a wait the user hears of it."""
 LEAVING_SECONDS = 2.0
 """Longest wait at the end of a search that a signal has ended."""
 SAVE_SECONDS = 1.0
@@ -39,70 +47,6 @@ EMPTY_BYTES = 7
 PROJECT = "ray-tune-tictactoe"
 SEARCH = "search"
 """Name of the run of the whole search."""
-
-
-class Probe:
-    """Asks the server, in a thread beside Ray's start, whether it knows the key."""
-
-    def __init__(self, key: SecretStr | None) -> None:
-        self._key = None if key is None else key.get_secret_value()
-        self._result: tuple[str, str] | None = None
-        self._asked = time.monotonic()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-        self._thread.start()
-
-    def result(self) -> tuple[str, str]:
-        """(mode, message): "online", "offline" or "disabled", and what to tell the user about it."""
-        self._thread.join(max(0.0, PROBE_SECONDS - (time.monotonic() - self._asked)))
-        if self._result is None:
-            return "offline", "W&B: the server does not answer; runs are kept offline, send them later with `wandb sync`"
-        return self._result
-
-    def _ask(self) -> None:
-        wished = os.environ.get("WANDB_MODE", "").lower()
-        if wished == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
-            self._result = "disabled", "W&B: disabled"
-        elif wished in ("offline", "dryrun"):
-            self._result = "offline", "W&B: offline, as WANDB_MODE says"
-        elif self._key is None:
-            self._result = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
-        else:
-            self._result = _ask_server(_server(), self._key)
-
-
-def _server() -> str:
-    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
-
-
-def _answers() -> bool:
-    """Whether the server answers anything at all."""
-    import requests
-
-    try:
-        requests.get(_server(), timeout=ALIVE_SECONDS, allow_redirects=False)
-    except requests.RequestException:
-        return False
-    return True
-
-
-def _ask_server(server: str, key: str) -> tuple[str, str]:
-    import requests
-
-    kept = "runs are kept offline, send them later with `wandb sync`"
-    try:
-        answer = requests.post(
-            f"{server.rstrip('/')}/graphql",
-            json={"query": "query { viewer { id } }"},
-            auth=("api", key),
-            timeout=PROBE_SECONDS,
-        )
-        if answer.status_code in (401, 403) or (answer.ok and not (answer.json().get("data") or {}).get("viewer")):
-            return "offline", f"W&B: {server} refuses the key; mend WANDB_API_KEY; {kept}"
-        if answer.ok:
-            return "online", f"W&B: online at {server}"
-        return "offline", f"W&B: {server} answers {answer.status_code}; {kept}"
-    except (requests.RequestException, ValueError, AttributeError):
-        return "offline", f"W&B: {server} cannot be reached; {kept}"
 
 
 class Tracker:
@@ -118,7 +62,8 @@ class Tracker:
         self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
         self._written = folder / "wandb" / "written"
-        self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._wandb: Any = None
         self._runs: dict[int, Any] = {}
         self._handled = 0
         self.failure: str | None = None
@@ -135,53 +80,43 @@ class Tracker:
             runs = self._folder / "wandb" / ("run-*" if self.mode == "online" else "offline-run-*")
             self._console.print(f"W&B: {self.failure}; `wandb sync {runs}` sends what is missing there")
 
-    def search_started(self, finished: list[dict[str, Any]]) -> None:
+    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """Write the runs of finished trials that an earlier attempt did not come to write.
 
         Folders that a kill has left without any data are removed: `wandb sync` would stop at them.
         """
-        known = set()
+        written = set[str]()
         with suppress(OSError):
             for data in self._folder.glob("wandb/offline-run-*/*.wandb"):
                 if data.stat().st_size <= EMPTY_BYTES:
                     shutil.rmtree(data.parent, ignore_errors=True)
-            known = set(self._written.read_text(errors="replace").split())
-        for record in finished:
-            if str(record["index"]) not in known:
-                self._put("start", record["index"], record["config"])
-                for point in record["history"]:
-                    self._put("log", record["index"], {"games": point["games"], "loss_vs_random": point["mean_loss"]})
-                self._put("finish", record["index"], record)
+            written = set(self._written.read_text(errors="replace").split())
+        for record in records:
+            if str(record.index) not in written:
+                self._put(self._start, record.index, record.config)
+                for point in record.history:
+                    self._put(self._log, record.index, {"games": point.games, "loss_vs_random": point.mean_loss})
+                self._put(self._finish, record)
 
-    def trial_started(self, index: int, config: dict[str, Any]) -> None:
-        self._put("start", index, config)
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        self._put(self._start, index, config)
 
-    def trial_reported(self, index: int, metrics: dict[str, Any]) -> None:
-        names = (
-            "games",
-            "share",
-            "par10",
-            "median",
-            "solved",
-            "exploitability",
-            "loss_vs_random",
-            "learner_cpu_s",
-            "games_per_s",
-        )
-        self._put("log", index, {name: metrics[name] for name in names})
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        numbers = asdict(part(progress, Scores)) | {"share": progress.share, "games_per_s": progress.games_per_s}
+        self._put(self._log, index, numbers)
 
-    def trial_finished(self, record: dict[str, Any]) -> None:
-        self._put("finish", record["index"], record)
+    def trial_finished(self, record: Record) -> None:
+        self._put(self._finish, record)
 
-    def trial_failed(self, index: int, error: str) -> None:
-        self._put("fail", index, error)
+    def trial_failed(self, failure: Failure) -> None:
+        self._put(self._fail, failure)
 
     def trial_noted(self, index: int, text: str) -> None:
         """Not for W&B."""
 
-    def search_finished(self, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
+    def search_finished(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
         """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
-        self._put("summary", -1, (summary, records, files))
+        self._put(self._summarise, summary, records, files)
 
     def _close(self) -> None:
         """Wait for what is still to be written, as long as the server answers; if it does not, end W&B's service process."""
@@ -189,18 +124,18 @@ class Tracker:
             return
         self._queue.put(None)
         began = moved = time.monotonic()
-        handled, told, leaving = self._handled, False, self._leave.is_set()
+        handled, announced, leaving = self._handled, False, self._leave.is_set()
         end = began + (LEAVING_SECONDS if leaving else FLUSH_SECONDS)
         while self._thread.is_alive() and time.monotonic() < end and self._leave.is_set() == leaving:
             self._thread.join(0.05)
             if handled != self._handled:
                 moved, handled = time.monotonic(), self._handled
             if time.monotonic() > moved + STALLED_SECONDS:
-                if self.mode == "online" and not _answers():
+                if self.mode == "online" and not answers():
                     break
                 moved = time.monotonic()
-            if not told and time.monotonic() > began + TOLD_SECONDS:
-                told = True
+            if not announced and time.monotonic() > began + ANNOUNCE_SECONDS:
+                announced = True
                 self._console.print(f"W&B: {self._queue.qsize()} more things to write; Ctrl-C does without them")
         if not self._thread.is_alive():
             return
@@ -213,9 +148,10 @@ class Tracker:
             except psutil.Error:
                 continue
 
-    def _put(self, *event: Any) -> None:
+    def _put(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Have the thread call `write`."""
         if self.mode != "disabled":
-            self._queue.put(event)
+            self._queue.put(partial(write, *arguments))
 
     def _work(self) -> None:
         # What is still to be sent belongs to the results; W&B would leave it, and its logs, in the home folder.
@@ -228,45 +164,50 @@ class Tracker:
         except Exception as error:
             self.failure = str(error)
             return
-        while (event := self._queue.get()) is not None:
+        self._wandb = wandb
+        while (write := self._queue.get()) is not None:
             try:
-                self._handle(wandb, *event)
+                write()
                 self._handled += 1
             except Exception as error:  # telemetry never fails a search
-                self.failure = self.failure or (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self.failure = self.failure or reason(error)
         wandb.teardown()
 
-    def _handle(self, wandb: Any, kind: str, index: int, content: Any) -> None:
-        if kind == "start" and index not in self._runs:  # it is: tried again after its process was lost
-            self._runs[index] = self._run(wandb, f"trial_{index:05d}", content)
-        elif kind == "log" and index in self._runs:
-            self._runs[index].log(_finite(content), step=int(content["games"]))
-        elif kind == "finish" and index in self._runs:
-            run = self._runs.pop(index)
-            names = ("par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
-            run.summary.update(_finite({name: content[name] for name in names}))
+    def _start(self, index: int, config: Hyperparameters) -> None:
+        if index not in self._runs:  # it is: tried again after its process was lost
+            self._runs[index] = self._run(trial_name(index), config.as_dict())
+
+    def _log(self, index: int, numbers: dict[str, float | None]) -> None:
+        if index in self._runs:
+            self._runs[index].log(_finite(numbers), step=numbers["games"])
+
+    def _finish(self, record: Record) -> None:
+        if (run := self._runs.pop(record.index, None)) is not None:
+            run.summary.update({column: getattr(record, column) for column in COLUMNS})
             run.finish(exit_code=0)
             with self._written.open("a") as file:
-                file.write(f"{index}\n")
-        elif kind == "fail" and index in self._runs:
-            run = self._runs.pop(index)
-            run.summary["error"] = content
-            run.finish(exit_code=1)
-        elif kind == "summary":
-            self._summary(wandb, *content)
+                file.write(f"{record.index}\n")
 
-    def _summary(self, wandb: Any, summary: dict[str, Any], records: list[dict[str, Any]], files: list[Path]) -> None:
-        run = self._run(wandb, SEARCH, {"board": summary["board"], "seed": summary["seed"]})
-        names = ("index", "par10", "median", "solved", "exploitability", "loss_vs_random", "games", "learner_cpu_s", "stopped")
-        keys = list(records[0]["config"])
-        ranked = sorted(records, key=lambda r: (r["stopped"], r["par10"]))
-        rows = [[r[n] for n in names] + [r["config"][k] for k in keys] for r in ranked]
+    def _fail(self, failure: Failure) -> None:
+        if (run := self._runs.pop(failure.index, None)) is not None:
+            run.summary["error"] = failure.error
+            run.finish(exit_code=1)
+
+    def _summarise(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
+        run = self._run(SEARCH, {"board": summary.board, "seed": summary.seed})
+        rows = [
+            [record.index, *(getattr(record, column) for column in COLUMNS), *record.config.as_dict().values()]
+            for record in sorted(records, key=lambda record: record.rank)
+        ]
         pages = {
-            path.stem: wandb.Html(path.read_text(encoding="utf-8"), inject=False) for path in files if path.suffix == ".html"
+            path.stem: self._wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+            for path in files
+            if path.suffix == ".html"
         }
-        run.log({"leaderboard": wandb.Table(columns=[*names, *keys], data=rows)} | pages)
-        run.summary.update(_finite({k: v for k, v in summary.items() if k not in ("versions",)}))
-        artifact = wandb.Artifact(f"policy-{self._group}", type="policy")
+        columns = ["index", *COLUMNS, *names(Hyperparameters)]
+        run.log({"leaderboard": self._wandb.Table(columns=columns, data=rows)} | pages)
+        run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
+        artifact = self._wandb.Artifact(f"policy-{self._group}", type="policy")
         for path in files:
             artifact.add_file(str(path))
         try:
@@ -274,8 +215,8 @@ class Tracker:
         finally:  # a server that takes no artifacts is to have the rest
             run.finish(exit_code=0)
 
-    def _run(self, wandb: Any, name: str, config: dict[str, Any]) -> Any:
-        return wandb.init(
+    def _run(self, name: str, config: dict[str, Any]) -> Any:
+        return self._wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=self._group,
             name=name,
@@ -285,7 +226,7 @@ class Tracker:
             mode=self.mode,
             resume="allow",  # offline too: `wandb sync` then appends to the run where it would overwrite it
             reinit="create_new",
-            settings=wandb.Settings(
+            settings=self._wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
                 x_disable_machine_info=True, x_disable_meta=True, init_timeout=10,
                 x_transaction_log_flush_interval=SAVE_SECONDS,
@@ -294,5 +235,6 @@ class Tracker:
         )  # fmt: skip
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """Numbers that are none as None: W&B draws no point there."""
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}

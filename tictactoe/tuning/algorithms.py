@@ -7,6 +7,7 @@ have heard of, with no state of their own.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from ray.tune.search import Searcher
 
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment.fingerprint import LAG
+from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.experiment.replicates import REDUCTION, rungs
 from tictactoe.experiment.space import distributions, hyperparameters
+from tictactoe.tuning.trial import config
 
 
 class LaggedOptuna(Searcher):
@@ -29,13 +32,15 @@ class LaggedOptuna(Searcher):
     unless one trial takes longer than several others together.
     """
 
-    def __init__(self, seed: int, missing: list[int], records: list[dict[str, Any]]) -> None:
+    def __init__(self, seed: int, missing: Sequence[int], records: Sequence[Record], failures: Sequence[Failure] = ()) -> None:
         super().__init__(metric="log_par10", mode="min")
         self._seed = seed
         self._missing = list(missing)
         self._index_of: dict[str, int] = {}
-        self._configs = {record["index"]: record["config"] for record in records}
-        self._scores: dict[int, float] = {record["index"]: math.log(record["par10"]) for record in records}
+        entries: list[Record | Failure] = [*records, *failures]
+        self._configs = {entry.index: entry.config.as_dict() for entry in entries}
+        self._scores = {record.index: math.log(record.par10) for record in records}
+        self._scores |= {failure.index: math.nan for failure in failures}
         self._distributions = distributions()
 
     def suggest(self, trial_id: str) -> Any:
@@ -49,7 +54,7 @@ class LaggedOptuna(Searcher):
         del self._missing[0]
         self._index_of[trial_id] = index
         self._configs[index] = hyperparameters(self._ask(index, earlier)).as_dict()
-        return {"trial": {"index": index, "hyperparameters": self._configs[index]}}
+        return {"trial": config(index, self._configs[index])}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hear of a result; a failed trial counts as one without a score."""
@@ -87,7 +92,7 @@ class JournaledASHA(ASHAScheduler):
     order in which they ran, so results repeat with one trial at a time only.
     """
 
-    def __init__(self, games: int, records: list[dict[str, Any]]) -> None:
+    def __init__(self, games: int, records: Sequence[Record]) -> None:
         super().__init__(
             time_attr="games",
             metric="loss_vs_random",
@@ -99,20 +104,21 @@ class JournaledASHA(ASHAScheduler):
         self._rungs = rungs(games)
         self._judged: dict[str, int] = {}
         for record in records:
-            finished = _Finished(f"journal-{record['index']}")
+            finished = _Finished(f"journal-{record.index}")
             self.on_trial_add(None, finished)  # type: ignore[arg-type]
-            while self.on_trial_result(None, finished, record) == TrialScheduler.STOP:
+            while self.on_trial_result(None, finished, {"progress": record}) == TrialScheduler.STOP:
                 pass  # it did not stop, or not here: the rest of its curve counts too
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge a trial at each rung that it has passed since its last report."""
-        curve = result.get("history", [])
+        progress: Progress | None = result["progress"]
+        curve = progress.history if progress else ()
         for rung in self._rungs[self._judged.get(trial.trial_id, 0) :]:
-            passed = next((point for point in curve if point["games"] >= rung), None)
+            passed = next((point for point in curve if point.games >= rung), None)
             if passed is None:
                 break
             self._judged[trial.trial_id] = self._judged.get(trial.trial_id, 0) + 1
-            judged = {"games": rung, "loss_vs_random": passed["mean_loss"]}
+            judged = {"games": rung, "loss_vs_random": passed.mean_loss}
             if super().on_trial_result(tune_controller, trial, judged) == TrialScheduler.STOP:
                 return TrialScheduler.STOP
         return TrialScheduler.CONTINUE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ import ray
 from tictactoe.errors import UserError
 from tictactoe.process import processes, reaper
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.process.preflight import is_shared, port_is_fixed
+from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
 from tictactoe.settings import Settings
+from tictactoe.text import reason
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
-ALL_ADDRESSES = ("0.0.0.0", "::")
+ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -75,8 +77,7 @@ class Launch:
         interrupt.reinstall()
         started = self._result
         if isinstance(started, BaseException):
-            reason = (str(started).strip() or type(started).__name__).splitlines()[0]
-            raise RuntimeError(f"Ray did not start: {reason}") from started
+            raise RuntimeError(f"Ray did not start: {reason(started)}") from started
         self._require()
         url = str(started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}")
         if not self._existing and self._settings.dashboard_host in ALL_ADDRESSES:  # Ray names one that only this machine knows
@@ -101,16 +102,15 @@ class Launch:
         threading.Event().wait()
 
     def _require(self) -> None:
-        found = node_resources()
+        nodes = node_resources()
         for kind, wanted in (("CPU", self._settings.cpus_per_trial), ("GPU", self._settings.gpus_per_trial)):
-            there = max((resources.get(kind, 0.0) for resources in found), default=0.0)
-            if wanted > there:
+            most = max((resources.get(kind, 0.0) for resources in nodes), default=0.0)
+            if wanted > most:
                 option = f"--{kind.lower()}s-per-trial"
-                raise UserError(f"{option} {wanted:g}: no node of Ray has more than {there:g}; use {option} {there:g} or less")
-        nodes = len(found)
-        if nodes > 1 and not is_shared(self._settings.results_dir):
+                raise UserError(f"{option} {wanted:g}: no node of Ray has more than {most:g}; use {option} {most:g} or less")
+        if len(nodes) > 1 and not is_shared(self._settings.results_dir):
             raise UserError(
-                f"--results-dir {self._settings.results_dir}: a local path, while Ray has {nodes} nodes; "
+                f"--results-dir {self._settings.results_dir}: a local path, while Ray has {len(nodes)} nodes; "
                 "name a folder on a file system that all of them share"
             )
 
@@ -165,9 +165,9 @@ def watched(lost: Callable[[], None]) -> Iterator[None]:
 
 
 def _plasma_directory() -> str | None:
-    """/tmp where /dev/shm is too small for the object store (64 MB in a plain container)."""
+    """A folder for the object store where shared memory is too small for it (64 MB in a plain container)."""
     try:
-        free = psutil.disk_usage("/dev/shm").free
+        free = psutil.disk_usage(str(SHARED_MEMORY)).free
     except OSError:
         free = 0
-    return None if free > 1.2 * OBJECT_STORE_BYTES else "/tmp"
+    return None if free > 1.2 * OBJECT_STORE_BYTES else tempfile.gettempdir()

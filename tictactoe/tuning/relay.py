@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,123 +10,137 @@ from typing import Any, Protocol
 
 from ray import tune
 
+from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.journal import Journal
-from tictactoe.experiment.replicates import state_file
-from tictactoe.experiment.space import hyperparameters
+from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
+from tictactoe.tuning.trial import state_file
 
 
 class Observer(Protocol):
     """What wants to hear of trials while the search runs. Called from the driver; must not block."""
 
-    def search_started(self, finished: list[dict[str, Any]]) -> None: ...
+    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+        """The trials that earlier attempts have finished, and those that have failed and are not run again."""
 
-    def trial_started(self, index: int, config: dict[str, Any]) -> None: ...
+    def trial_started(self, index: int, config: Hyperparameters) -> None: ...
 
-    def trial_reported(self, index: int, metrics: dict[str, Any]) -> None: ...
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None: ...
 
-    def trial_finished(self, record: dict[str, Any]) -> None: ...
+    def trial_finished(self, record: Record) -> None: ...
 
-    def trial_failed(self, index: int, error: str) -> None: ...
+    def trial_failed(self, failure: Failure) -> None: ...
 
-    def trial_noted(self, index: int, text: str) -> None: ...
+    def trial_noted(self, index: int, text: str) -> None:
+        """Something that the user should know of a trial."""
 
 
 class Relay(tune.Callback):
-    """Writes finished trials to the journal, then tells the observers.
+    """Writes finished and failed trials to the journal, then tells the observers.
 
     When the journal cannot be written, `unwritable` says why and `give_up` is called: a search whose results
-    are lost is not to go on.
+    are lost is not to go on. Once the search is `interrupted`, what fails is not the trial's fault, and not written.
     """
 
     def __init__(
-        self, journal: Journal, attempt: int, observers: Sequence[Observer], give_up: Callable[[], None], partial_dir: Path
+        self,
+        journal: Journal[Record | Failure],
+        attempt: int,
+        observers: Sequence[Observer],
+        give_up: Callable[[], None],
+        interrupted: Callable[[], bool],
+        state_dir: Path,
     ) -> None:
-        self.journal = journal
-        self.partial_dir = partial_dir
-        self.attempt = attempt
-        self.observers = observers
-        self.errors: dict[int, str] = {}
         self.unwritable: OSError | None = None
-        self.start = time.monotonic()
-        self._give_up = give_up
+        self._journal, self._attempt, self._observers, self._state_dir = journal, attempt, observers, state_dir
+        self._give_up, self._interrupted = give_up, interrupted
+        self._start = time.monotonic()
         self._memory_kills = memory_kills()
         self._started: dict[int, float] = {}
-        self._finished: set[int] = set()
+        self._ended: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks for its own kind of resuming, which is not used."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        index = trial.config["trial"]["index"]
-        self._started.setdefault(index, time.monotonic() - self.start)
-        for observer in self.observers:
-            observer.trial_started(index, trial.config["trial"]["hyperparameters"])
+        self._started.setdefault(_index(trial), time.monotonic() - self._start)
+        for observer in self._observers:
+            observer.trial_started(_index(trial), _config(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        index = trial.config["trial"]["index"]
-        if result.get("error"):
-            self._failed(index, result["error"])
+        if result["error"]:
+            self._fail(trial, result["error"])
             return
-        for observer in self.observers:
+        for observer in self._observers:
             if result["note"]:
-                observer.trial_noted(index, result["note"])
-            observer.trial_reported(index, result)
+                observer.trial_noted(_index(trial), result["note"])
+            observer.trial_reported(_index(trial), result["progress"], result["final"])
         if result["final"]:
             self._finish(trial, result, stopped=False)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also called for trials that a scheduler ended; not for those that the time budget cuts short."""
-        index, result = trial.config["trial"]["index"], trial.last_result
-        if index not in self._finished and index not in self.errors and result.get("games"):
-            self._finish(trial, result, stopped=True)
+        if _index(trial) not in self._ended and trial.last_result.get("games"):
+            self._finish(trial, trial.last_result, stopped=True)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = self._reason(trial)
-        for observer in self.observers:
-            observer.trial_noted(trial.config["trial"]["index"], f"is tried again: {reason}")
+        for observer in self._observers:
+            observer.trial_noted(_index(trial), f"is tried again: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._failed(trial.config["trial"]["index"], self._reason(trial))
-
-    def _failed(self, index: int, error: str) -> None:
-        if index not in self.errors:
-            self.errors[index] = error
-            for observer in self.observers:
-                observer.trial_failed(index, error)
+        self._fail(trial, self._reason(trial))
 
     def _reason(self, trial: Any) -> str:
         """Why a trial's process was lost, in one line."""
         lines = [line.strip() for line in str(trial.get_pickled_error() or "").splitlines() if line.strip()]
-        known, self._memory_kills = self._memory_kills, memory_kills()
-        if self._memory_kills > known:
+        before, self._memory_kills = self._memory_kills, memory_kills()
+        if self._memory_kills > before:
             return "its process was ended for want of memory"
         return " ".join(lines[:2])[:300] if lines else "its process died"
 
+    def _fail(self, trial: Any, error: str) -> None:
+        if _index(trial) in self._ended or self._interrupted():
+            return
+        failure = Failure(index=_index(trial), attempt=self._attempt, config=_config(trial), error=error)
+        if self._write(failure):
+            for observer in self._observers:
+                observer.trial_failed(failure)
+
     def _finish(self, trial: Any, result: dict[str, Any], stopped: bool) -> None:
-        index = trial.config["trial"]["index"]
-        copied = ("games_to_optimal", "par10", "solved", "exploitability", "loss_vs_random", "games", "played",
-                  "learner_cpu_s", "earlier_cpu_s", "history")  # fmt: skip
-        record = {
-            "index": index,
-            "attempt": self.attempt,
-            "config": hyperparameters(trial.config["trial"]["hyperparameters"]).as_dict(),
-            "median": result["median"] if math.isfinite(result["median"]) else None,
-            **{name: result[name] for name in copied},
-            "started_s": self._started.get(index, 0.0),
-            "ended_s": time.monotonic() - self.start,
-            "worker": result.get("pid"),
-            "stopped": stopped,
-        }
+        record = Record(
+            **{name: getattr(result["progress"], name) for name in names(Progress)},
+            index=_index(trial),
+            attempt=self._attempt,
+            config=_config(trial),
+            started_s=self._started.get(_index(trial), 0.0),
+            ended_s=time.monotonic() - self._start,
+            worker=result["pid"],
+            stopped=stopped,
+        )
+        if self._write(record):
+            with suppress(OSError):  # only now can the trial do without its saved state
+                state_file(self._state_dir, record.index).unlink(missing_ok=True)
+            for observer in self._observers:
+                observer.trial_finished(record)
+
+    def _write(self, entry: Record | Failure) -> bool:
+        """Write to the journal; whether that could be done."""
         try:
-            self.journal.append(record)
+            self._journal.append(entry)
         except OSError as error:
             self.unwritable = self.unwritable or error
             self._give_up()
-            return
-        self._finished.add(index)
-        with suppress(OSError):  # only now can the trial do without its saved state
-            state_file(self.partial_dir, index).unlink(missing_ok=True)
-        for observer in self.observers:
-            observer.trial_finished(record)
+            return False
+        self._ended.add(entry.index)
+        return True
+
+
+def _index(trial: Any) -> int:
+    """A Tune trial's index in the search."""
+    return int(trial.config["trial"]["index"])
+
+
+def _config(trial: Any) -> Hyperparameters:
+    return Hyperparameters(**trial.config["trial"]["hyperparameters"])

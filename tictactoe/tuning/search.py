@@ -13,81 +13,56 @@ from uuid import uuid4
 import optuna
 from ray import tune
 
-from tictactoe.experiment.journal import Journal
-from tictactoe.experiment.replicates import Job, state_file
-from tictactoe.experiment.results import Outcome
+from tictactoe.experiment import journal as journals
+from tictactoe.experiment.record import Failure, Record, Task
+from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.space import sample
+from tictactoe.experiment.summary import TrialsCost
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
+from tictactoe.text import reason, trial_name
 from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna
 from tictactoe.tuning.cluster import node_resources
 from tictactoe.tuning.relay import Observer, Relay
-from tictactoe.tuning.trial import READY, QLearningTrial
+from tictactoe.tuning.trial import Execution, QLearningTrial, config, state_file
 
+STATES = "unfinished"
+"""Name of the folder that holds the states of unfinished trials."""
 LOST_WORKER_RETRIES = 3
 """How often a trial is repeated whose process died; a trial that raises is not."""
 
 
-def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Sequence[Observer]) -> Outcome:
-    """Run what is left of a search in the Ray that is up, and return all of it.
+def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Sequence[Observer]) -> Outcome | None:
+    """Run what is missing of a search in the Ray that is up, and return all of it; None when interrupted.
 
     Raises RuntimeError, with the first reason, when no trial finished.
     """
-    journal = Journal(folder / "journal.jsonl")
-    records = journal.read()
-    missing = [index for index in range(settings.num_samples) if index not in {record["index"] for record in records}]
+    records, failures = journals.read_trials(folder)
+    entries: list[Record | Failure] = [*records, *failures]
+    attempt = 1 + max((entry.attempt for entry in entries), default=0)
+    if settings.retry_failed:
+        failures = []
+    done = {record.index for record in records} | {failure.index for failure in failures}
+    missing = [index for index in range(settings.num_samples) if index not in done]
     for observer in observers:
-        observer.search_started(records)
-    attempt = 1 + max((record["attempt"] for record in records), default=0)
-    partial_dir = folder / "unfinished"
-    relay = Relay(journal, attempt, observers, interrupt.end_fit, partial_dir)
+        observer.search_started(records, failures)
     start = time.monotonic()
     if missing and not interrupt.event.is_set():
-        _clear(partial_dir, missing)
-        job = Job(
-            settings.board, settings.seeds, settings.games, settings.seed, str(partial_dir), settings.trial_timeout,
-            settings.cpus_per_trial, settings.gpus_per_trial, slots=min(slots(settings), len(missing)), attempt=uuid4().hex,
-        )  # fmt: skip
-        tuner = _tuner(settings, folder, job, missing, records, relay)
-        interrupt.fitting = True
-        try:
-            if not interrupt.event.is_set():
-                tuner.fit()
-        except Exception as error:
-            if relay.unwritable is None and not interrupt.event.is_set():
-                reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
-                raise RuntimeError(f"Ray Tune ended early: {reason}; {settings.go_on}") from error
-        finally:
-            interrupt.fitting = False
-    if relay.unwritable is not None:
-        raise RuntimeError(
-            f"{journal.path}: {relay.unwritable.strerror}; finished trials are safe: mend that, then {settings.go_on}"
-        )
-    records = journal.read()
-    outcome = Outcome(records, relay.errors, interrupted=interrupt.event.is_set())
-    outcome.cost = _cost(settings, records) | {"attempts": attempt}
-    done = len(records) + len(relay.errors)
-    if done < settings.num_samples and not outcome.interrupted:
-        outcome.truncated = settings.time_budget is not None and time.monotonic() - start >= settings.time_budget
-        if not outcome.truncated:
-            raise RuntimeError(f"Ray Tune ended after {done} of {settings.num_samples} trials; {settings.go_on}")
-    if not records and not outcome.interrupted:
-        first = next(iter(sorted(relay.errors.items())), None)
-        if first is None:
-            raise RuntimeError(f"no trial finished within --time-budget {settings.time_budget:g}; give it more seconds")
-        raise RuntimeError(f"all {len(relay.errors)} trials failed; the first error (trial_{first[0]:05d}): {first[1]}")
-    return outcome
-
-
-def _cost(settings: Settings, records: list[dict[str, Any]]) -> dict[str, float]:
-    """Learner CPU seconds and games of all trials, and the learner's share of the slots' seconds between the first
-    trial's start and the last one's end in each attempt that has finished any; what a trial brought along from an
-    attempt before its own is no part of that share."""
-    cpu, brought, played = (sum(record[name] for record in records) for name in ("learner_cpu_s", "earlier_cpu_s", "played"))
-    attempts = [[r for r in records if r["attempt"] == number] for number in {r["attempt"] for r in records}]
-    spans = [max(r["ended_s"] for r in ours) - min(r["started_s"] for r in ours) for ours in attempts]
-    share = (cpu - brought) / (sum(spans) * slots(settings)) if sum(spans) > 0 else 0.0
-    return {"learner_cpu_s": cpu, "learner_share": share, "games": played, "games_per_cpu_s": played / cpu if cpu else 0.0}
+        _fit(settings, folder, attempt, missing, records, failures, interrupt, observers)
+    if interrupt.event.is_set():
+        return None
+    records, failures = journals.read_trials(folder)
+    truncated = len(records) + len(failures) < settings.num_samples
+    if truncated and (settings.time_budget is None or time.monotonic() - start < settings.time_budget):
+        ended = len(records) + len(failures)
+        raise RuntimeError(f"Ray Tune ended after {ended} of {settings.num_samples} trials; {settings.go_on}")
+    if not truncated:
+        shutil.rmtree(folder / STATES, ignore_errors=True)
+    if not records and failures:
+        raise RuntimeError(all_failed(failures))
+    if not records:
+        raise RuntimeError(f"no trial finished within --time-budget {settings.time_budget:g}; give it more seconds")
+    return Outcome(records, failures, truncated, _cost(settings, records, attempt))
 
 
 def slots(settings: Settings) -> int:
@@ -114,28 +89,93 @@ class TimeBudget(tune.Stopper):
         return time.monotonic() >= self._end
 
 
-def _clear(partial_dir: Path, missing: list[int]) -> None:
+def _fit(
+    settings: Settings,
+    folder: Path,
+    attempt: int,
+    missing: list[int],
+    records: list[Record],
+    failures: list[Failure],
+    interrupt: Interrupt,
+    observers: Sequence[Observer],
+) -> None:
+    """Have Ray Tune run the missing trials. Raises RuntimeError when it cannot go on, or the journal cannot be written."""
+    state_dir, journal = folder / STATES, journals.trials(folder)
+    _clear(state_dir, missing)
+    task = Task(settings.board, settings.seeds, settings.games, settings.seed)
+    execution = Execution(
+        str(state_dir),
+        settings.trial_timeout,
+        settings.cpus_per_trial,
+        settings.gpus_per_trial,
+        slots=min(slots(settings), len(missing)),
+        attempt=uuid4().hex,
+    )
+    relay = Relay(journal, attempt, observers, interrupt.end_fit, interrupt.event.is_set, state_dir)
+    tuner = _tuner(settings, folder, task, execution, missing, records, failures, relay)
+    interrupt.fitting = True
+    try:
+        if not interrupt.event.is_set():
+            tuner.fit()
+    except Exception as error:
+        if relay.unwritable is None and not interrupt.event.is_set():
+            raise RuntimeError(f"Ray Tune ended early: {reason(error, slice(-1, None))}; {settings.go_on}") from error
+    finally:
+        interrupt.fitting = False
+    if relay.unwritable is not None:
+        raise RuntimeError(
+            f"{journal.path}: {relay.unwritable.strerror}; finished trials are safe: mend that, then {settings.go_on}"
+        )
+
+
+def _cost(settings: Settings, records: list[Record], attempts: int) -> TrialsCost:
+    """What the trials took.
+
+    The learner's share is of the slots' seconds between the first trial's start and the last one's end, in each attempt that
+    has finished any. What a trial brought along from an attempt before its own is no part of it.
+    """
+    cpu = sum(record.learner_cpu_s for record in records)
+    games = sum(record.played for record in records)
+    by_attempt = [[r for r in records if r.attempt == number] for number in {r.attempt for r in records}]
+    seconds = sum(max(r.ended_s for r in own) - min(r.started_s for r in own) for own in by_attempt)
+    return TrialsCost(
+        learner_cpu_s=cpu,
+        learner_share=sum(record.attempt_cpu_s for record in records) / (seconds * slots(settings)) if seconds > 0 else 0.0,
+        games=games,
+        games_per_cpu_s=games / cpu if cpu else 0.0,
+        attempts=attempts,
+    )
+
+
+def _clear(state_dir: Path, missing: list[int]) -> None:
     """Make the folder of unfinished trials, or leave nothing in it but their states."""
-    partial_dir.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(partial_dir / READY, ignore_errors=True)
-    wanted = {state_file(partial_dir, index) for index in missing}
-    for path in partial_dir.iterdir():  # marks of hung trials too: now they get another chance
-        if path not in wanted:
+    state_dir.mkdir(parents=True, exist_ok=True)
+    wanted = {state_file(state_dir, index) for index in missing}
+    for path in state_dir.iterdir():  # marks of hung trials too: now they get another chance
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path not in wanted:
             path.unlink()
 
 
 def _tuner(
-    settings: Settings, folder: Path, job: Job, missing: list[int], records: list[dict[str, Any]], relay: Relay
+    settings: Settings,
+    folder: Path,
+    task: Task,
+    execution: Execution,
+    missing: list[int],
+    records: list[Record],
+    failures: list[Failure],
+    relay: Relay,
 ) -> tune.Tuner:
     searcher = None
-    param_space: dict[str, Any] = {"job": asdict(job)}
+    param_space: dict[str, Any] = {"task": asdict(task), "execution": asdict(execution)}
     if settings.search == "random":
         configurations = sample(settings.num_samples, settings.seed)
-        trials = [{"index": index, "hyperparameters": configurations[index].as_dict()} for index in missing]
-        param_space["trial"] = tune.grid_search(trials)
+        param_space["trial"] = tune.grid_search([config(index, configurations[index].as_dict()) for index in missing])
     else:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        searcher = LaggedOptuna(settings.seed, missing, records)
+        searcher = LaggedOptuna(settings.seed, missing, records, failures)
     scheduler = JournaledASHA(settings.games, records) if settings.scheduler == "asha" else None
     return tune.Tuner(
         QLearningTrial,
@@ -148,8 +188,8 @@ def _tuner(
             # trials shorter than a process's start run one at a time.
             max_concurrent_trials=settings.max_concurrent if searcher is None else slots(settings),
             reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
-            trial_dirname_creator=lambda trial: f"trial_{trial.config['trial']['index']:05d}",
+            trial_name_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
+            trial_dirname_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
             metric=None if searcher or scheduler else "par10",
             mode=None if searcher or scheduler else "min",
         ),

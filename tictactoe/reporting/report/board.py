@@ -1,21 +1,25 @@
-"""The winner's policy in few bytes, for the board that a report lets people play on.
+"""The winner's policy in few bytes, for the board of the report that people play on.
 
-The page needs, for each position in which the policy is to move, its moves and what it thinks of them. Where the
-table is shared among the board's symmetries, one position of each orbit is enough: the policy plays the
-image of the same move in all of them, and the page maps it back in the same order (`Board.symmetries`).
+For each position in which the policy is to move, the page needs its moves and what it thinks of them. Where the table is
+shared among the board's symmetries, one position of each orbit is enough: in all others the policy plays the image of the
+same move. The page maps it back by the first symmetry that leads to the smallest position, as `Board.symmetries` has them.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
-from typing import Any, NamedTuple
+import json
+from typing import NamedTuple
 
 import numpy as np
 
 from tictactoe.core.game import children_of, outcomes_of
 from tictactoe.core.learner import QLearner
 from tictactoe.core.policy import greedy_moves
+
+DECIMALS = 2
+"""Of values."""
 
 
 class Decisions(NamedTuple):
@@ -50,39 +54,24 @@ def decisions(learner: QLearner) -> Decisions:
     return Decisions(codes[order], moves[order], values[order])
 
 
-def embed(learner: QLearner) -> dict[str, Any]:
+def embed(learner: QLearner) -> dict[str, object]:
     """What the page's board is made from, as JSON types.
 
-    `data` is Base64 of gzip of four runs of bytes, each with `count` items: the steps between ascending position
-    codes (LEB128), the low and the high bytes of the bit masks of cells, and the values in units of `unit` (int8).
+    `data` is Base64 of gzip of JSON of three lists, with one item for each position (or orbit), ascending by its code:
+    `codes`, each less the one before it; `moves`, bit masks of cells; `values`, rounded to what the page shows of them.
     """
-    board, found = learner.board, decisions(learner)
+    board, policy = learner.board, decisions(learner)
     symmetries = board.symmetries if learner.hyperparameters.symmetry else board.symmetries[:1]
-    unit = max(float(np.abs(found.values).max()), 1.0) / 127
-    packed = b"".join(
-        (
-            _leb128(np.diff(found.codes, prepend=0)),
-            (found.moves & 0xFF).astype(np.uint8).tobytes(),
-            (found.moves >> 8).astype(np.uint8).tobytes(),
-            np.rint(found.values / unit).astype(np.int8).tobytes(),
-        )
-    )
+    lists = {
+        "codes": np.diff(policy.codes, prepend=0).tolist(),
+        "moves": policy.moves.tolist(),
+        "values": policy.values.round(DECIMALS).tolist(),
+    }
+    text = json.dumps(lists, separators=(",", ":"))
     return {
         "rows": board.rows,
         "columns": board.columns,
-        "k": board.k,
         "lines": [list(line) for line in board.lines],
         "symmetries": symmetries.tolist(),
-        "count": len(found.codes),
-        "unit": unit,
-        "data": base64.b64encode(gzip.compress(packed, mtime=0)).decode(),
+        "data": base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
     }
-
-
-def _leb128(numbers: np.ndarray) -> bytes:
-    """Non-negative numbers below 2**28, each in as few bytes of 7 bits as it takes, lowest first."""
-    shifts = 7 * np.arange(4)
-    parts = numbers[:, np.newaxis] >> shifts & 0x7F
-    more = numbers[:, np.newaxis] >> (shifts + 7) > 0
-    needed = np.hstack([np.ones((len(numbers), 1), dtype=bool), more[:, :-1]])
-    return (parts | more << 7).astype(np.uint8)[needed].tobytes()

@@ -1,156 +1,135 @@
-"""A finished search as its report reads it."""
+"""What the report shows and `Results` does not say: attempts on one clock, where the time went, whose curves are shown."""
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from tictactoe.errors import UserError
-from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.record import Record
+from tictactoe.experiment.results import Results
+from tictactoe.experiment.summary import Fresh, Unfinished
+from tictactoe.text import is_number, percent
 
-Record = dict[str, Any]
-FEWEST_SEEDS = 6
-"""With fewer there is no interval of the median that could be said to hold at 95 %."""
+Value = float | bool | str
+"""Of a hyperparameter."""
+LISTED_REASONS = 5
+"""The report tells so many reasons why trials failed. summary.json has all of them."""
 
 
 @dataclass(frozen=True)
-class Findings:
-    """summary.json and the journal's records, in index order."""
+class Attempt:
+    """The trials of one start of the search. A search that was interrupted has several attempts."""
 
-    name: str
-    summary: dict[str, Any]
+    offset: float
+    """Seconds to add to the times of its records. All attempts then share one clock, which begins with the first trial."""
     records: list[Record]
-
-    @classmethod
-    def read(cls, folder: Path, summary: dict[str, Any] | None = None) -> Findings:
-        """`summary` is what summary.json says or will say. Raises UserError when the folder holds no finished search."""
-        try:
-            summary = summary or json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            records = Journal(folder / "journal.jsonl").read()
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} holds no results to report on: {error}") from error
-        if summary.get("status") != "finished":
-            raise UserError(f"the search in {folder} is not finished; run it again to the end, then ask for its report")
-        return cls(folder.name, summary, records)
+    """At least one, in index order."""
 
     @property
-    def budget(self) -> int:
-        """Games per replicate."""
-        return int(self.summary["settings"]["games"])
+    def start(self) -> float:
+        """When its first trial began, on the common clock."""
+        return min(record.started_s for record in self.records) + self.offset
 
     @property
-    def best(self) -> dict[str, Any]:
-        return dict(self.summary["best"])
+    def seconds(self) -> float:
+        """From the start of its first trial to the end of its last one."""
+        return max(record.ended_s for record in self.records) - min(record.started_s for record in self.records)
 
     @property
-    def fresh(self) -> dict[str, Any] | None:
-        """The winner on seeds the search never saw; None in results from before there were any."""
-        return self.best.get("fresh")
-
-    @property
-    def confidence(self) -> str:
-        """How sure the finalists' intervals are, all together."""
-        assert self.fresh is not None
-        return f"{100 * self.fresh['confidence']:.3g} %"
-
-    @property
-    def finalists(self) -> list[dict[str, Any]]:
-        """All finalists, best first; empty in results from before there were any."""
-        found = (self.summary.get("selection") or {}).get("finalists") or []
-        return sorted(found, key=lambda f: (f["index"] != self.best["index"], f["par10"]))
-
-    @cached_property
-    def winner(self) -> Record:
-        """The winner's record."""
-        return next(record for record in self.records if record["index"] == self.best["index"])
-
-    @cached_property
-    def ranked(self) -> list[Record]:
-        """All records, best PAR-10 first."""
-        return sorted(self.records, key=lambda record: (record["stopped"], record["par10"], record["index"]))
-
-    @cached_property
-    def searched(self) -> list[str]:
-        """The hyperparameters that differ between trials."""
-        return [key for key in self.winner["config"] if len({record["config"][key] for record in self.records}) > 1]
-
-    @cached_property
-    def attempts(self) -> list[tuple[float, list[Record]]]:
-        """The records of each attempt (an interrupted search has several), and when its clock's zero lies in seconds
-        from the start of the first trial, attempts put one after another."""
-        found, offset = [], 0.0
-        for number in sorted({record.get("attempt", 1) for record in self.records}):
-            records = [record for record in self.records if record.get("attempt", 1) == number]
-            first, last = min(r["started_s"] for r in records), max(r["ended_s"] for r in records)
-            found.append((offset - first, records))
-            offset += last - first
-        return found
-
-    def kind(self, record: Record) -> str:
-        """ "solved" on every seed, "unsolved" on one at least, or "stopped" before the budget's end."""
-        if record["stopped"]:
-            return "stopped"
-        return "solved" if record["solved"] == len(record["games_to_optimal"]) else "unsolved"
-
-    def with_curves(self, number: int) -> list[Record]:
-        """The winner's record and those of the finalists (or the best trials) after it, `number` in all at most;
-        only those that hold a learning curve."""
-        by_index = {record["index"]: record for record in self.records}
-        order = [f["index"] for f in self.finalists if f["index"] in by_index] or [r["index"] for r in self.ranked]
-        chosen = [self.winner, *(by_index[index] for index in order if index != self.winner["index"])]
-        return [record for record in chosen[:number] if record.get("history")]
-
-    def slot_seconds(self) -> dict[str, float]:
-        """Where the slots' time went, in seconds: "learning", "trial" (in a trial, not learning), "between" trials."""
-        learning = busy = held = 0.0
-        for _, records in self.attempts:
-            learning += sum(min(r["learner_cpu_s"], r["ended_s"] - r["started_s"]) for r in records)
-            busy += sum(r["ended_s"] - r["started_s"] for r in records)
-            span = max(r["ended_s"] for r in records) - min(r["started_s"] for r in records)
-            held += span * _most_at_a_time(records)
-        return {"learning": learning, "trial": busy - learning, "between": held - busy}
+    def slots(self) -> int:
+        """The largest number of trials that ran at the same time."""
+        events = sorted([(r.started_s, 1) for r in self.records] + [(r.ended_s, -1) for r in self.records])
+        running = most = 0
+        for _, change in events:
+            running += change
+            most = max(most, running)
+        return most
 
 
-def last_attempt(cost: dict[str, Any]) -> str:
-    """Whose seconds a summary's `wall_s` and `startup_s` are, in words; nothing where there was one attempt only."""
-    number = cost.get("attempts", 1)
-    return f"the last of {number} attempts" if number > 1 else ""
+@dataclass(frozen=True)
+class SlotSeconds:
+    """Where the seconds of all slots went."""
+
+    learning: float
+    trial: float
+    """In a trial, but not learning."""
+    between: float
+    """Between two trials."""
+
+    def share(self, seconds: float) -> float:
+        """These seconds over all."""
+        return seconds / max(self.learning + self.trial + self.between, 1e-9)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a hyperparameter's value has a place on an axis."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+@dataclass(frozen=True)
+class Reason:
+    """Why some trials failed."""
+
+    error: str
+    trials: list[int]
+    """Their indices."""
 
 
-def spans_decades(values: list[float]) -> bool:
-    """Whether values belong on a logarithmic axis: positive, over two decades or more."""
-    return min(values) > 0 and max(values) >= 100 * min(values)
+def attempts(records: Sequence[Record]) -> list[Attempt]:
+    """The attempts, put one after another: the time between two of them is left out."""
+    result: list[Attempt] = []
+    end = 0.0
+    for number in sorted({record.attempt for record in records}):
+        own = [record for record in records if record.attempt == number]
+        result.append(Attempt(end - min(record.started_s for record in own), own))
+        end += result[-1].seconds
+    return result
 
 
-def games(value: float | None) -> str:
-    """A number of games as text; None, as in JSON, is infinite."""
-    return "never" if value is None or math.isinf(value) else f"{value:,.0f}"
+def slot_seconds(records: Sequence[Record]) -> SlotSeconds:
+    """Where the time of the slots went. In each attempt there are as many slots as trials ran at the same time."""
+    learning = sum(record.attempt_cpu_s for record in records)
+    busy = sum(record.seconds for record in records)
+    held = sum(attempt.seconds * attempt.slots for attempt in attempts(records))
+    return SlotSeconds(learning, busy - learning, held - busy)
 
 
-def short(value: Any) -> str:
-    """A hyperparameter's value as text."""
-    return str(value) if not is_number(value) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def with_curves(results: Results, number: int) -> list[Record]:
+    """The winner and the finalists after it, or the best trials where there are no finalists.
+
+    At most `number` records, and only those that have a learning curve.
+    """
+    by_index = {record.index: record for record in results.records}
+    finalists = [finalist.index for finalist in results.summary.selection.finalists if finalist.index in by_index]
+    order = finalists or [record.index for record in results.ranked]
+    records = [results.winner, *(by_index[index] for index in order if index != results.winner.index)]
+    return [record for record in records[:number] if record.history]
 
 
-def trial_name(index: int) -> str:
-    """As Ray's dashboard, W&B and the logs call it."""
-    return f"trial_{index:05d}"
+def confidence(fresh: Fresh) -> str:
+    """How sure the intervals of all finalists are, all together."""
+    return percent(fresh.confidence, 1)
 
 
-def _most_at_a_time(records: list[Record]) -> int:
-    """Largest number of trials that ran at once: the slots in use."""
-    events = sorted([(r["started_s"], 1) for r in records] + [(r["ended_s"], -1) for r in records])
-    running = most = 0
-    for _, change in events:
-        running += change
-        most = max(most, running)
-    return most
+def reasons(summary: Unfinished) -> list[Reason]:
+    """Why trials failed: each reason once, the most frequent ones first, `LISTED_REASONS` of them at most."""
+    trials: dict[str, list[int]] = {}
+    for index, error in sorted(summary.errors.items()):
+        trials.setdefault(error, []).append(index)
+    ordered = sorted(trials.items(), key=lambda item: -len(item[1]))
+    return [Reason(error, indices) for error, indices in ordered[:LISTED_REASONS]]
+
+
+def values(records: Sequence[Record], hyperparameter: str) -> list[Value]:
+    """The value of a hyperparameter in each record."""
+    return [getattr(record.config, hyperparameter) for record in records]
+
+
+def numbers(of: Sequence[Value]) -> list[float] | None:
+    """The values as numbers. None where one of them is no number."""
+    return [float(value) for value in of] if all(map(is_number, of)) else None
+
+
+def levels(of: Sequence[Value]) -> list[Value]:
+    """The different values, in the order of their texts."""
+    return sorted(set(of), key=str)
+
+
+def spans_decades(of: Sequence[float]) -> bool:
+    """Whether numbers belong on a logarithmic axis: they are positive and span two decades or more."""
+    return min(of) > 0 and max(of) >= 100 * min(of)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from tictactoe.reporting.report.data import Findings, is_number, spans_decades
+from tictactoe.experiment.results import Results
+from tictactoe.reporting.report.data import Value, levels, numbers, spans_decades, values
 
 FEWEST = 20
 """With fewer trials there are hardly any good ones to learn from."""
 GOOD = 5
-"""Good trials to compare with all, at least; otherwise a tenth of them."""
+"""At least so many good trials are compared with all. In a large search it is a tenth of all trials."""
 
 
-def importances(found: Findings) -> dict[str, float]:
-    """Share of each hyperparameter, largest first, of what tells good trials from all; empty where nobody can say.
+def importances(results: Results) -> dict[str, float]:
+    """Share of each hyperparameter in what tells good trials from all, largest first. Empty where nobody can say.
 
     PED-ANOVA (Watanabe et al., 2023, IJCAI) on log PAR-10, over the trials that used the whole budget.
     """
-    records = [record for record in found.records if found.kind(record) != "stopped"]
-    if len(records) < FEWEST or len({record["par10"] for record in records}) == 1 or len(found.searched) < 2:
+    records = [record for record in results.records if not record.stopped]
+    searched = [name for name in results.searched if len(levels(values(records, name))) > 1]
+    if len(records) < FEWEST or len({record.par10 for record in records}) == 1 or len(searched) < 2:
         return {}
-    distributions = {name: _distribution([record["config"][name] for record in records]) for name in found.searched}
+    distributions = {name: _distribution(values(records, name)) for name in searched}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -32,9 +34,9 @@ def importances(found: Findings) -> dict[str, float]:
         for record in records:
             study.add_trial(
                 optuna.trial.create_trial(
-                    params={name: record["config"][name] for name in found.searched},
+                    params={name: getattr(record.config, name) for name in searched},
                     distributions=distributions,
-                    value=math.log(record["par10"]),
+                    value=math.log(record.par10),
                 )
             )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, GOOD / len(records)))
@@ -43,7 +45,8 @@ def importances(found: Findings) -> dict[str, float]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _distribution(values: list[Any]) -> BaseDistribution:
-    if all(map(is_number, values)):
-        return FloatDistribution(min(values), max(values), log=spans_decades(values))
-    return CategoricalDistribution(sorted(set(values), key=str))
+def _distribution(of: Sequence[Value]) -> BaseDistribution:
+    as_numbers = numbers(of)
+    if as_numbers is None:
+        return CategoricalDistribution(levels(of))
+    return FloatDistribution(min(as_numbers), max(as_numbers), log=spans_decades(as_numbers))

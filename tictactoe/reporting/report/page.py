@@ -1,39 +1,76 @@
-"""report.html: what a search found, to look at, to check and to play against; one file, no network."""
+"""report.html: what a search has come to, to look at, to check and to play against. It is one file and needs no network.
+
+Words and markup are in templates/; here is what they are filled with.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tictactoe import files, text
+from tictactoe.core.game import Board
 from tictactoe.core.learner import QLearner
-from tictactoe.reporting.report.data import Findings
+from tictactoe.core.solution import best_wins
+from tictactoe.experiment.results import Results
+from tictactoe.experiment.summary import Summary
+from tictactoe.reporting.report import board, data
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from tictactoe.reporting.report.drawing import Plot
 
-PAGE = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
+FILTERS: tuple[Callable[..., str], ...] = (
+    text.count,
+    text.games,
+    text.millions,
+    text.percent,
+    text.seconds,
+    text.short,
+    text.times,
+    text.trial_name,
+)
+"""How templates write numbers and names."""
 
 
-def write(folder: Path, learner: QLearner, summary: dict[str, Any] | None = None) -> Path:
-    """Write report.html, and its plots as PNG to plots/, into a finished search's folder; return the report's path.
+@dataclass(frozen=True)
+class Chapter:
+    """A part of the page with a heading."""
 
-    `learner` is the one behind the folder's policy.json; `summary` what summary.json will say where it is not written
-    yet. Raises UserError when the search is not finished.
+    title: str
+    template: str
+    """File name."""
+    plots: Sequence[Plot] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Its address within the page."""
+        return self.title.lower().replace(" ", "-")
+
+
+def write(folder: Path, learner: QLearner, summary: Summary | None = None) -> Path:
+    """Write report.html, and its plots as PNG to plots/, into the folder of a finished search. Returns the report's path.
+
+    `learner` is the one behind the folder's policy.json. `summary` is what summary.json will say, where it is not written
+    yet. Raises UserError when the search is not finished, and OSError when the folder cannot be written to.
     """
-    found = Findings.read(folder, summary)
-    chapters, pictures = _chapters(found)
+    results = Results.read(folder, summary)
+    chapters = make_chapters(results)
+    page = render(results, chapters, learner)
     (folder / "plots").mkdir(exist_ok=True)
-    for plot in pictures:
-        _write(folder / "plots" / f"{plot.name}.png", plot.png)
-    _write(folder / "report.html", _page(found, chapters, learner).encode())
+    for chapter in chapters:
+        for plot in chapter.plots:
+            files.write(folder / "plots" / f"{plot.name}.png", plot.png)
+    files.write(folder / "report.html", page)
     return folder / "report.html"
 
 
-def write_or_say(folder: Path, learner: QLearner, summary: dict[str, Any], say: Callable[[str], None]) -> list[Path]:
-    """`write`, or say why that cannot be done: a search whose results are whole is not to fail for a plot.
+def write_or_say(folder: Path, learner: QLearner, summary: Summary, say: Callable[[str], None]) -> list[Path]:
+    """Do as `write` does, or say in one line why that cannot be done: a search with all its results must not fail for a plot.
 
     Returns what was written. Raises OSError when the folder cannot be written to.
     """
@@ -42,64 +79,108 @@ def write_or_say(folder: Path, learner: QLearner, summary: dict[str, Any], say: 
     except OSError:
         raise
     except Exception as error:
-        say(f"the report could not be made ({type(error).__name__}: {error}); `main.py report {folder.name}` tries again")
+        why = f"{type(error).__name__}: {text.reason(error)}"
+        say(f"the report could not be made ({why}); `main.py report {folder.name}` tries again")
         return []
 
 
-def _chapters(found: Findings) -> tuple[dict[str, str], list[Plot]]:
-    """HTML by chapter title, and all plots in it. What the results do not hold is left out."""
-    from tictactoe.reporting.report import chapters, drawing, plots  # matplotlib and Optuna take a second to import
+def make_chapters(results: Results) -> list[Chapter]:
+    """The chapters with their plots. A chapter for which the results hold nothing is left out."""
+    # matplotlib and Optuna take a second to import, and main.py imports this file before a search
+    from tictactoe.reporting.report import configurations, drawing, plots
     from tictactoe.reporting.report.importance import importances
 
+    chapters = [Chapter("The winner", "winner.html"), Chapter("Play against it", "play.html")]
     with drawing.style():
-        finalists = [plots.finalists(found)] if found.finalists else []
-        trials = [plots.games_to_optimal(found)]
-        if shares := importances(found):
-            trials.append(plots.importance(shares))
-        if len(found.searched) > 1:
-            trials.append(plots.parallel_coordinates(found))
-        single = [plots.hyperparameter(found, name) for name in found.searched]
-        curves = []
-        if found.with_curves(1):
-            curves = [plots.learning_curve(found, *measure) for measure in chapters.MEASURES]
-        timeline = [plots.timeline(found)]
-    content = {"The winner": chapters.winner(found), "Play against it": chapters.play()}
-    if finalists:
-        content["Finalists"] = chapters.finalists(found, finalists[0])
-    content["All trials"] = chapters.plots(trials)
-    if single:
-        content["Each hyperparameter"] = chapters.plots(single, chapters.HYPERPARAMETERS, small=True)
-    if curves:
-        content["Learning curves"] = chapters.plots(curves)
-    content["Where the time went"] = chapters.plots(timeline)
-    content["The same again"] = chapters.again(found)
-    return content, [*finalists, *trials, *single, *curves, *timeline]
+        if results.summary.selection.finalists:
+            chapters.append(Chapter("Finalists", "finalists.html", [plots.finalists(results)]))
+        trials = [plots.games_to_optimal(results)]
+        if shares := importances(results):
+            trials.append(configurations.importance(shares))
+        if len(results.searched) > 1:
+            trials.append(configurations.parallel_coordinates(results))
+        chapters.append(Chapter("All trials", "plots.html", trials))
+        if results.searched:
+            single = [configurations.hyperparameter(results, name) for name in results.searched]
+            chapters.append(Chapter("Each hyperparameter", "hyperparameters.html", single))
+        if data.with_curves(results, 1):
+            curves = [plots.learning_curve(results, measure) for measure in plots.MEASURES]
+            chapters.append(Chapter("Learning curves", "plots.html", curves))
+        chapters.append(Chapter("Where the time went", "plots.html", [plots.timeline(results)]))
+    return [*chapters, Chapter("The same again", "again.html")]
 
 
-def _page(found: Findings, content: dict[str, str], learner: QLearner) -> str:
-    """The whole page."""
-    from tictactoe.reporting.report import board, chapters
-
-    anchors = {title: title.lower().replace(" ", "-") for title in content}
-    part = "\n".join(
-        f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{title}</h2>{content[title]}</section>'
-        for title, anchor in anchors.items()
-    )
-    return Template((PAGE / "report.html").read_text(encoding="utf-8")).substitute(
-        title=chapters.text(f"{found.name}: report"),
-        heading=chapters.text(found.name),
-        lead=chapters.text(chapters.lead(found)),
-        notes="".join(f'<p class="note">{chapters.text(note)}</p>' for note in chapters.notes(found)),
-        contents="".join(f'<a href="#{anchor}">{title}</a>' for title, anchor in anchors.items()),
-        chapters=part,
-        policy=json.dumps(board.embed(learner), separators=(",", ":")),
-        style=(PAGE / "report.css").read_text(encoding="utf-8"),
-        script="".join((PAGE / name).read_text(encoding="utf-8") for name in ("policy.js", "board.js")),
+def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> str:
+    """The whole page, as HTML."""
+    summary = results.summary
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            results=results,
+            summary=summary,
+            chapters=chapters,
+            reasons=data.reasons(summary),
+            odds=_odds(summary),
+            finalists=_finalists(summary),
+            confidence=data.confidence(summary.best.fresh) if summary.best.fresh else "",
+            command=_command(summary),
+            policy=board.embed(learner),
+            style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+            script="".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("policy.js", "board.js")),
+        )
     )
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+def _environment() -> Environment:
+    """What reads the templates: it escapes all that it fills in, and a name that nobody has given is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    return environment
+
+
+def _odds(summary: Summary) -> list[tuple[str, str, str]]:
+    """Rows of the table of results against a random opponent: a name, as X, as O."""
+    as_x, as_o = (summary.policy.vs_random[seat] for seat in ("X", "O"))
+    rows = [
+        ("wins", as_x.win, as_o.win),
+        ("draws", as_x.draw, as_o.draw),
+        ("loses", as_x.loss, as_o.loss),
+        ("wins, at best", *best_wins(Board.parse(summary.board))),
+    ]
+    return [(name, text.percent(x, 4), text.percent(o, 4)) for name, x, o in rows]
+
+
+def _finalists(summary: Summary) -> list[tuple[str, ...]]:
+    """Rows of the table of finalists: the name, what the search said of it, what fresh seeds say, and the verdict."""
+    return [
+        (
+            text.trial_name(row.index),
+            text.games(row.search_par10),
+            text.games(row.par10),
+            text.games(row.median),
+            " – ".join(map(text.games, row.interval)),
+            text.games(row.seeds),
+            "the winner" if row.index == summary.best.index else "tied" if row.tied else "worse",
+        )
+        for row in summary.selection.finalists
+    ]
+
+
+def _command(summary: Summary) -> str:
+    """The command that finds the same."""
+    settings = summary.settings
+    options = {
+        "board": summary.board,
+        "num-samples": settings.num_samples,
+        "seeds": settings.seeds,
+        "games": settings.games,
+        "seed": summary.seed,
+        "search": settings.search,
+        "scheduler": settings.scheduler,
+    }
+    return " ".join(["python main.py", *(f"--{name} {value}" for name, value in options.items())])

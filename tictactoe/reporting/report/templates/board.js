@@ -55,7 +55,7 @@ class Play {
     this.draw();
   }
 
-  /* One of the policy's moves; what was played, as text. */
+  /* Play one of the policy's moves. Returns as text what was played. */
   policyMoves() {
     const moves = this.policy.moves(this.position);
     this.last = moves[Math.floor(Math.random() * moves.length)];
@@ -63,7 +63,7 @@ class Play {
     return ` The policy: ${this.place(this.last)}.`;
   }
 
-  /* What the learner thinks a move of the human's is worth to the human: minus what it expects after it. */
+  /* What a move is worth to the human, as the learner sees it: minus what the policy expects after it. */
   moveValue(cell) {
     const after = this.rules.play(this.position, cell);
     const outcome = this.rules.outcome(after);
@@ -115,7 +115,7 @@ class Play {
     this.buttons[cell].tabIndex = 0;
   }
 
-  /* Arrows, Home and End move among the cells; Enter and Space are the buttons' own. */
+  /* Arrows, Home and End move among the cells. Enter and Space are the buttons' own. */
   walk(event) {
     const { rows, columns } = this.rules;
     let row = Math.floor(this.focused / columns), column = this.focused % columns;
@@ -139,10 +139,10 @@ function signed(value) {
 }
 
 async function main() {
-  const packed = JSON.parse(document.getElementById("policy").textContent);
+  const embedded = JSON.parse(document.getElementById("policy").textContent);
   const root = document.getElementById("play");
   try {
-    window.play = new Play(new Rules(packed), await Policy.load(packed), root);
+    window.play = new Play(new Rules(embedded), await Policy.load(embedded), root);
     root.dataset.ready = "true";
   } catch (error) {
     root.querySelector("#status").textContent = `The board needs a newer browser (${error.message}).`;

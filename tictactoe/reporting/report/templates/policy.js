@@ -1,11 +1,11 @@
 "use strict";
 
-/* The rules of the board, and the winner's policy as reporting/board.py packed it. Cells are numbered row by row
-   from 0; a position is an array of 0 (empty), 1 (X), 2 (O); the side to move follows from the number of marks. */
+/* The rules of the board, and the winner's policy as report/board.py embeds it. Cells are numbered row by row from 0.
+   A position is an array of 0 (empty), 1 (X) and 2 (O). The number of marks says which side is to move. */
 
 class Rules {
-  constructor({ rows, columns, k, lines }) {
-    Object.assign(this, { rows, columns, k, lines, cells: rows * columns });
+  constructor({ rows, columns, lines }) {
+    Object.assign(this, { rows, columns, lines, cells: rows * columns });
   }
 
   empty() {
@@ -16,7 +16,7 @@ class Rules {
     return 1 + (position.filter(Boolean).length % 2);
   }
 
-  /* The line that somebody has completed, or null. */
+  /* The line that a side has completed, or null. */
   wonLine(position) {
     return this.lines.find((line) => position[line[0]] && line.every((cell) => position[cell] === position[line[0]])) || null;
   }
@@ -40,33 +40,21 @@ class Rules {
 }
 
 class Policy {
-  static async load(packed) {
-    const bytes = Uint8Array.from(atob(packed.data), (letter) => letter.charCodeAt(0));
+  /* The policy of an embedded object. Throws where the browser cannot decompress. */
+  static async load({ data, symmetries }) {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Policy(packed, new Uint8Array(await new Response(stream).arrayBuffer()));
+    return new Policy(symmetries, await new Response(stream).json());
   }
 
-  constructor({ count, symmetries, unit }, bytes) {
-    this.symmetries = symmetries;
-    this.unit = unit;
-    this.codes = new Int32Array(count);
-    let at = 0;
-    for (let n = 0, code = 0; n < count; n++) {
-      let shift = 0, byte;
-      do {
-        byte = bytes[at++];
-        code += (byte & 127) << shift;
-        shift += 7;
-      } while (byte & 128);
-      this.codes[n] = code;
-    }
-    this.low = bytes.subarray(at, at + count);
-    this.high = bytes.subarray(at + count, at + 2 * count);
-    this.levels = new Int8Array(bytes.buffer, at + 2 * count, count);
+  constructor(symmetries, { codes, moves, values }) {
+    Object.assign(this, { symmetries, masks: moves, values });
+    let code = 0;
+    this.codes = codes.map((step) => (code += step));
   }
 
   /* The entry of a position's orbit, and the symmetry (the first of equals) that leads to its smallest position. */
-  find(position) {
+  lookUp(position) {
     let smallest = Infinity, symmetry = null;
     for (const image of this.symmetries) {
       const code = position.reduce((sum, mark, cell) => sum + mark * 3 ** image[cell], 0);
@@ -82,15 +70,14 @@ class Policy {
     return { entry: from, symmetry };
   }
 
-  /* The policy's moves in a position in which it is to move, equally good in its eyes. */
+  /* The policy's moves in a position in which it is to move. To the policy they are equally good. */
   moves(position) {
-    const { entry, symmetry } = this.find(position);
-    const mask = this.low[entry] | (this.high[entry] << 8);
-    return [...position.keys()].filter((cell) => (mask >> symmetry[cell]) & 1);
+    const { entry, symmetry } = this.lookUp(position);
+    return [...position.keys()].filter((cell) => (this.masks[entry] >> symmetry[cell]) & 1);
   }
 
   /* What the policy expects of a position in which it is to move: near 1 a win, 0 a draw, -1 a loss. */
   value(position) {
-    return this.levels[this.find(position).entry] * this.unit;
+    return this.values[this.lookUp(position).entry];
   }
 }

@@ -1,0 +1,83 @@
+"""Searches killed with SIGKILL at random times until they are finished."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.program import ROOT, clean_environment
+
+JOB = ("--num-samples", "16", "--seeds", "16", "--games", "50000", "--num-cpus", "2")
+EARLIEST_S = 2.0
+"""When an attempt is killed at the earliest, from its start; at the latest it is once an undisturbed search would be done."""
+
+
+def attempt(folder: Path, kill_after: float | None) -> tuple[int, list[psutil.Process]]:
+    """Run the search once: its exit code (-9 if killed), and what it had started when it was killed."""
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(folder), "--name", "chaos", *JOB]
+    process = subprocess.Popen(
+        command, env=clean_environment(Path.home()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        return process.wait(timeout=kill_after), []
+    except subprocess.TimeoutExpired:
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        return process.wait(), started
+
+
+def digest(folder: Path) -> str:
+    summary = json.loads((folder / "chaos" / "summary.json").read_text())
+    return str(summary["digest"]) if summary["status"] == "finished" else str(summary["status"])
+
+
+def one_round(number: int, generator: random.Random, latest: float) -> dict[str, Any]:
+    """Kill and start again until the search is finished."""
+    kills: list[float] = []
+    started: list[psutil.Process] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        while True:
+            after = generator.uniform(EARLIEST_S, latest)
+            code, children = attempt(folder, after)
+            started += children
+            if code != -9:
+                break
+            kills.append(after)
+        _, left = psutil.wait_procs(started, timeout=15)
+        return {
+            "round": number,
+            "kills": len(kills),
+            "after s": " ".join(f"{seconds:.1f}" for seconds in kills),
+            "exit": code,
+            "left behind": len(left),
+            "digest": digest(folder),
+        }
+
+
+def chaos(rounds: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
+    """The undisturbed digest, and a row for each round."""
+    generator = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        began = time.monotonic()
+        code, _ = attempt(Path(name), None)
+        latest = time.monotonic() - began
+        assert code == 0, f"the undisturbed search ended with {code}"
+        expected = digest(Path(name))
+    rows = []
+    for number in range(1, rounds + 1):
+        rows.append(one_round(number, generator, latest))
+        print(
+            f"round {number} of {rounds}: {rows[-1]['kills']} kills, exit {rows[-1]['exit']}, "
+            f"same digest: {rows[-1]['digest'] == expected}",
+            flush=True,
+        )
+    return expected, rows

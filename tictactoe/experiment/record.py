@@ -1,0 +1,191 @@
+"""What is computed, and what became of it: the records that travel from a trial to the journal and to all who show it.
+
+They are frozen dataclasses. Columns, charts and checks take their fields from here; no list of them is kept anywhere else.
+Infinite numbers are None, as in JSON: a median of None games is "never".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.core.seeds import Stream
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+FORMAT = 2
+"""Rises when what a record means changes: the grid of checks, PAR-10, a field. It is part of each search's fingerprint and of
+every file that is read again, so that no search mixes two meanings under one digest."""
+
+GamesToOptimal = tuple[int | None, ...]
+"""Games to optimal by replicate, None where unsolved."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the replicates of a configuration compute, whoever runs them where."""
+
+    board: str
+    seeds: int
+    games: int
+    """Budget: self-play games of each replicate."""
+    seed: int
+    """Seed of the whole search."""
+    stream: Stream = Stream.SEARCH
+    """Which stream the replicates' seeds are of."""
+    first: int = 0
+    """Number of the first replicate in its stream."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """All replicates at one point of the grid of checks."""
+
+    games: int
+    optimal: int
+    """How many replicates play optimally there."""
+    exploitability: tuple[float, float, float]
+    """Its 10 %, 50 % and 90 % quantiles over replicates."""
+    loss_vs_random: tuple[float, float, float]
+    """The same of the loss against random."""
+    mean_loss: float
+    """Mean loss against random over replicates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The numbers that tell how good a configuration is; the columns of trials.csv, of leaderboards and of W&B."""
+
+    par10: float
+    """Mean games to optimal, an unsolved replicate counting as 10 budgets."""
+    median: float | None
+    """Median games to optimal, None where the middle is unsolved."""
+    solved: int
+    """How many replicates are solved."""
+    exploitability: float
+    """Mean over replicates, at the last check of each."""
+    loss_vs_random: float
+    """Mean over replicates, at the last check of each."""
+    games: int
+    """Games at the last grid point that every replicate has passed."""
+    learner_cpu_s: float
+    """CPU seconds of training and checks, all attempts together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Scores):
+    """How far a trial has come."""
+
+    games_to_optimal: GamesToOptimal
+    """As it stands: a later check may change it."""
+    played: int
+    """Games of all replicates together."""
+    share: float
+    """`played` over the budgets of all replicates."""
+    earlier_cpu_s: float
+    """What of `learner_cpu_s` was used in earlier attempts."""
+    history: tuple[CurvePoint, ...]
+    """The learning curve: every grid point that all replicates have passed."""
+
+    @property
+    def games_per_s(self) -> float:
+        """Games of self-play a CPU second."""
+        return self.played / max(self.learner_cpu_s, 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Progress):
+    """A finished trial: one line of the journal."""
+
+    index: int
+    attempt: int
+    """Which start of the search ran it, counted from 1."""
+    config: Hyperparameters
+    started_s: float
+    """Seconds from this attempt's start."""
+    ended_s: float
+    worker: int
+    """Process id of the worker that ran it."""
+    stopped: bool
+    """Whether a scheduler ended it before its budget."""
+
+    @property
+    def kind(self) -> str:
+        """ "solved" on every seed, "unsolved" on one at least, or "stopped" before the budget's end."""
+        if self.stopped:
+            return "stopped"
+        return "solved" if self.solved == len(self.games_to_optimal) else "unsolved"
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """Sort key: whole trials before stopped ones, lower PAR-10 first, ties by index."""
+        return self.stopped, self.par10, self.index
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran, in the attempt that finished it."""
+        return self.ended_s - self.started_s
+
+    @property
+    def attempt_cpu_s(self) -> float:
+        """Seconds that it learned in the attempt that finished it, which are at most those that it ran."""
+        return min(self.learner_cpu_s - self.earlier_cpu_s, self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A trial that failed: a line of the journal too."""
+
+    index: int
+    attempt: int
+    config: Hyperparameters
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshBlock:
+    """Some replicates of a finalist on fresh seeds: one line of fresh.jsonl."""
+
+    index: int
+    """Number of the line."""
+    trial: int
+    config: Hyperparameters
+    first: int
+    """Number of the first replicate."""
+    games_to_optimal: GamesToOptimal
+    learner_cpu_s: float
+
+
+def names(kind: Any) -> list[str]:
+    """The fields of a kind of records, in their order."""
+    return [field.name for field in fields(kind)]
+
+
+def part(record: Any, kind: type[T]) -> T:
+    """The fields of a record that a kind of records above it has, as one of that kind."""
+    return kind(**{name: getattr(record, name) for name in names(kind)})
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as JSON types."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(record), allow_nan=False))
+    return content
+
+
+def from_json(kind: type[T], content: object) -> T:
+    """The record that `to_json` was given. Raises ValueError where the content is none of its kind."""
+    record: T = _adapter(kind).validate_python(content)  # type: ignore[arg-type]
+    return record
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # only where files are read
+
+    return TypeAdapter(kind)

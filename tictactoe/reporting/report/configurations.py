@@ -1,0 +1,122 @@
+"""The plots of hyperparameters: each alone, how much each decides, and all at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from tictactoe.experiment.results import Results
+from tictactoe.reporting.report.data import Value, levels, numbers, spans_decades, values
+from tictactoe.reporting.report.drawing import (
+    INK,
+    LOOKS,
+    MUTED,
+    SOLVED,
+    Plot,
+    finish,
+    games_axis,
+    legend,
+    new_figure,
+    scatter,
+)
+from tictactoe.text import games, percent, plain_name, short
+
+
+def hyperparameter(results: Results, name: str) -> Plot:
+    """One hyperparameter against PAR-10."""
+    figure, axes = new_figure(195)
+    column = values(results.records, name)
+    choices, places = levels(column), numbers(column)
+    if places is None:
+        spread = np.random.default_rng(0).uniform(-0.18, 0.18, len(column))  # so that equal choices do not cover each other
+        places = [choices.index(value) + shift for value, shift in zip(column, spread.tolist(), strict=True)]
+        axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
+        axes.set_xlim(-0.5, len(choices) - 0.5)
+    elif spans_decades(places):
+        axes.set_xscale("log")
+    scatter(axes, results.records, places, [record.par10 for record in results.records], 4)
+    at = places[results.records.index(results.winner)]
+    axes.plot(at, results.winner.par10, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)
+    games_axis(axes, "y")
+    axes.set(xlabel=plain_name(name), ylabel="PAR-10")
+    caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}."
+    return finish(figure, f"hyperparameter-{name}", f"PAR-10 over {plain_name(name)}", caption)
+
+
+def importance(shares: dict[str, float]) -> Plot:
+    """How much each hyperparameter decides about good trials; the largest share is first."""
+    figure, axes = new_figure(40 + 19 * len(shares))
+    names = [plain_name(name) for name in shares]
+    axes.barh(range(len(names)), list(shares.values()), color=SOLVED, height=0.6)
+    for place, share in enumerate(shares.values()):
+        axes.annotate(percent(share), (share, place), (3, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.15 * max(shares.values())), xticks=[])
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False)
+    caption = (
+        "Shares by PED-ANOVA: how much one hyperparameter alone says about being among the best trials. "
+        f"The largest share is that of {names[0]}."
+    )
+    return finish(figure, "importance", "Importance of the hyperparameters", caption)
+
+
+def parallel_coordinates(results: Results) -> Plot:
+    """Every configuration as one line through all hyperparameters and the score."""
+    columns = {plain_name(name): values(results.records, name) for name in results.searched}
+    columns["PAR-10"] = [record.par10 for record in results.records]
+    figure, axes = new_figure(30 + 34 * len(columns))
+    scales = [_scale(column) for column in columns.values()]
+    lines = np.array([scale.places for scale in scales]).T
+    rows = np.arange(len(columns))
+    for kind, look in reversed(LOOKS.items()):  # solved ones on top
+        drawn = [np.column_stack([line, rows]) for line, r in zip(lines, results.records, strict=True) if r.kind == kind]
+        if drawn:
+            style: dict[str, Any] = {"colors": look.colour, "linestyles": [look.dashes], "alpha": look.opacity}
+            axes.add_collection(LineCollection(drawn, linewidths=0.9, label=look.label, **style))
+    axes.plot(
+        lines[results.records.index(results.winner)], rows, "D-", color=INK, linewidth=2, markersize=4, label="the winner"
+    )
+    for row, scale in enumerate(scales):
+        axes.axhline(row, color=MUTED, linewidth=0.8, zorder=0)
+        axes.annotate(f"{scale.low} – {scale.high}", (1.05, row), va="center", color=MUTED, annotation_clip=False)
+    axes.set_yticks(rows, list(columns))
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set(xlim=(-0.03, 1.03), ylim=(len(columns) - 0.4, -0.3), xticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.grid(visible=False)
+    legend(figure, axes)
+    caption = (
+        "Each line is a configuration, from its hyperparameters at the top to its score at the bottom. Left is less. "
+        "Whole lines were solved on every seed, dashed ones were not, and the thick one won."
+    )
+    return finish(figure, "parallel-coordinates", "All configurations at once", caption)
+
+
+class _Scale(NamedTuple):
+    """A column on an axis from 0 to 1."""
+
+    places: list[float]
+    low: str
+    """What stands at 0."""
+    high: str
+
+
+def _scale(column: Sequence[Value]) -> _Scale:
+    """The scale of a column: of numbers logarithmic where that shows more, else by level."""
+    as_numbers = numbers(column)
+    if as_numbers is None:
+        ordered = levels(column)
+        last = max(len(ordered) - 1, 1)
+        return _Scale([ordered.index(value) / last for value in column], str(ordered[0]), str(ordered[-1]))
+    low, high = min(as_numbers), max(as_numbers)
+    scale: Callable[[float], float] = math.log if spans_decades(as_numbers) or low > 1 else float
+    width = scale(high) - scale(low) or 1.0
+    places = [(scale(number) - scale(low)) / width for number in as_numbers]
+    return _Scale(places, games(low) if low > 1 else short(low), short(high))
