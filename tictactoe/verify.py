@@ -1,79 +1,139 @@
 """Check that a policy.json plays optimally: `python -m tictactoe.verify results/NAME/policy.json`.
 
-Plays every game the policy can be drawn into, as X and as O, whichever of its moves it takes and whatever is replied,
-and compares the worst end with the board's value, solved here too. Shares no code with what wrote the file. Exit code
-0: optimal; 1: not, and a game that shows it; 2: not a whole policy file. A position is a text of ".", "X" and "O", row by
-row, cells counted from 0. Sides, turns and winners are 1 for X, who begins, -1 for O, 0 for nobody."""
+The value of a game is its result when both sides play their best: X wins, O wins, or a draw. A policy is optimal if its
+result is never worse than that: as X and as O, against any opponent, and whichever of its tied moves it takes. So:
+1. Play every game that the policy can get into as X, then every one as O. On its turn try each move that the file lists
+   for the position; on the opponent's turn try each legal move. Keep the worst game of each side.
+2. Find the value: ask whether X can force a win, and whether O can. If neither can, it is a draw.
+3. The policy is optimal if neither of the two worst games is worse for it than the value.
+
+Exit code 0: optimal. 1: not optimal, and a game that shows it. 2: not a whole policy file. (A whole one lists all positions
+that can arise with the policy to move, and no others.) Needs only Python; shares no code with what wrote the file.
+
+The board "3x4x2" has 3 rows and 4 columns, and 2 marks in a row win. X begins. A position is a text of ".", "X" and "O",
+row by row. A move is the number of a cell, counted from 0."""
 
 import argparse
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+Game = tuple[int, int, tuple[int, ...], str | None]  # score, length, moves, and winner; the smallest is the worst
+
+OTHER_SIDE = {"X": "O", "O": "X"}
+RESULT_NAMES = {"X": "X wins", "O": "O wins", None: "a draw"}  # by winner
+
 
 class Board:
-    def __init__(self, name: str) -> None:
-        rows, columns, k = (int(part) if part.isdecimal() else 0 for part in f"{name}xx".split("x")[:3])
-        if name != f"{rows}x{columns}x{k}" or not 1 <= rows * columns <= 16 or not 1 <= k <= max(rows, columns):
-            raise ValueError(f"{name!r} is not a board of up to 16 cells")
-        self.empty, self.k, self.lines = "." * rows * columns, k, list[slice]()
-        for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            step = down * columns + right
-            for first, last in ((cell, cell + (k - 1) * step) for cell in range(rows * columns - (k - 1) * step)):
-                if last // columns == first // columns + (k - 1) * down:  # else it runs over the edge
-                    self.lines.append(slice(first, last + 1, step or 1))
+    """The lines of a board. Each line is a slice: `position[line]` is the text of its marks."""
 
-    def look(self, text: str) -> tuple[int, int, dict[int, str]]:
-        """Who has won, whose turn it is, and the position after each move: none when the game is over."""
-        lines = [text[line] for line in self.lines]
-        won = ("X" * self.k in lines) - ("O" * self.k in lines)
-        turn = 1 if text.count("X") == text.count("O") else -1
-        return won, turn, {i: text[:i] + ".XO"[turn] + text[i + 1 :] for i, old in enumerate(text) if old == "." and not won}
+    def __init__(self, name: str) -> None:
+        match = re.fullmatch("([1-9][0-9]?)x([1-9][0-9]?)x([1-9][0-9]?)", name)
+        rows, columns, k = map(int, match.groups()) if match else (0, 0, 0)
+        if not match or rows * columns > 16 or k > max(rows, columns):
+            raise ValueError(f"{name!r} is not a board of up to 16 cells")
+        self.empty_position, self.k = "." * (rows * columns), k
+        self.lines: list[slice] = []
+        for row in range(rows):
+            for column in range(columns):
+                for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+                    first, step = row * columns + column, down * columns + right
+                    if row + (k - 1) * down < rows and 0 <= column + (k - 1) * right < columns:  # it ends on the board
+                        self.lines.append(slice(first, first + (k - 1) * step + 1, step or 1))  # a slice takes no step of 0
+
+    def winner(self, position: str) -> str | None:
+        """The side that has filled a line, or None."""
+        lines = [position[line] for line in self.lines]
+        return "X" if "X" * self.k in lines else "O" if "O" * self.k in lines else None
+
+
+def side_to_move(position: str) -> str:
+    return "X" if position.count("X") == position.count("O") else "O"
+
+
+def legal_moves(position: str) -> list[int]:
+    """The empty cells, as long as nobody has won."""
+    return [cell for cell, mark in enumerate(position) if mark == "."]
+
+
+def successor(position: str, cell: int) -> str:
+    """The position after the side to move has put its mark on the cell."""
+    return position[:cell] + side_to_move(position) + position[cell + 1 :]
+
+
+def policy_moves(policy: dict[str, object], position: str, legal: list[int]) -> list[int]:
+    """The moves that the file lists for the position. There must be at least one, and all must be legal."""
+    cells = policy.get(position)
+    if not isinstance(cells, list) or not cells or not all(type(cell) is int and cell in legal for cell in cells):
+        raise ValueError(f"{position} can arise, and its moves are {cells!r}")
+    return cells
+
+
+def score(side: str, winner: str | None) -> int:
+    """What a result is worth to a side: 1 for a win, 0 for a draw, -1 for a loss."""
+    return 0 if winner is None else 1 if winner == side else -1
+
+
+def play_all_games(board: Board, policy: dict[str, object], side: str, checked: set[str]) -> Iterator[Game]:
+    """Every game that the policy can get into as this side. Adds the positions in which it is to move to `checked`.
+
+    What can follow depends on the position alone. So if several games lead to one position, only the first one goes on.
+    """
+    games: dict[str, tuple[int, ...]] = {board.empty_position: ()}  # each position after n moves, and a game to it
+    while games:  # n = 0, 1, 2, ...
+        longer_games: dict[str, tuple[int, ...]] = {}
+        for position, moves in games.items():
+            winner = board.winner(position)
+            if winner or "." not in position:
+                yield score(side, winner), len(moves), moves, winner
+                continue
+            cells = legal_moves(position)
+            if side_to_move(position) == side:
+                cells = policy_moves(policy, position, cells)
+                checked.add(position)
+            for cell in cells:
+                longer_games.setdefault(successor(position, cell), (*moves, cell))
+        games = longer_games
 
 
 @cache
-def can_force_a_line(board: Board, side: int, text: str) -> bool:
-    won, turn, after = board.look(text)
-    if won or all(".XO"[-side] in text[line] for line in board.lines):
-        return won == side
-    return (any if turn == side else all)(can_force_a_line(board, side, then) for then in after.values())
-
-
-def worst_game(board: Board, side: int, policy: dict, met: set[str], text: str, *game: int) -> tuple[int, int, tuple[int, ...]]:
-    """The worst game from here for a side that plays the policy, by its result for the side, then its length."""
-    won, turn, after = board.look(text)
-    if not after:
-        return side * won, len(game), game
-    met.add(text)
-    cells = policy.pop(text, None) if turn == side else list(after)
-    if type(cells) is not list or not cells or not all(type(cell) is int and cell in after for cell in cells):
-        raise ValueError(f"{text} can arise, and its moves are {cells!r}")
-    games = (worst_game(board, side, policy, met, after[cell], *game, cell) for cell in cells if after[cell] not in met)
-    return min(games, default=(2, 0, ()))
+def can_force_a_win(board: Board, side: str, position: str) -> bool:
+    """Whether this side can win from this position, whatever the other side replies."""
+    winner = board.winner(position)
+    if winner:
+        return winner == side
+    if all(OTHER_SIDE[side] in position[line] for line in board.lines):
+        return False  # it can fill no line any more; on a full board without a winner this is always so
+    wins = (can_force_a_win(board, side, successor(position, cell)) for cell in legal_moves(position))
+    if side_to_move(position) == side:
+        return any(wins)  # one good move is enough
+    return all(wins)  # every reply has to lose
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path)
     path = parser.parse_args().policy
+    checked: set[str] = set()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if type(content) is not dict or {k: type(v) for k, v in content.items()} != {"board": str, "moves": dict}:
+        if type(content) is not dict or {key: type(entry) for key, entry in content.items()} != {"board": str, "moves": dict}:
             raise ValueError('it should hold "board", a text, and "moves", an object')
-        board, policy = Board(content["board"]), dict(content["moves"])
-        ends = {side: worst_game(board, side, policy, set(), board.empty) for side in (1, -1)}
-        if policy:
-            raise ValueError(f"{min(policy)!r} cannot arise")
+        board, policy = Board(content["board"]), content["moves"]
+        worst_games = {side: min(play_all_games(board, policy, side, checked)) for side in "XO"}
+        if unchecked := policy.keys() - checked:
+            raise ValueError(f"{min(unchecked)!r} cannot arise")
     except (OSError, ValueError, RecursionError) as error:
         parser.exit(2, f"error: {path} is not a policy file: {error}\n")
-    value = can_force_a_line(board, 1, board.empty) - can_force_a_line(board, -1, board.empty)
-    for side, (worst, _, game) in ends.items():
-        if worst < side * value:
-            moves = ", ".join(f"{'XO'[turn % 2]} {cell}" for turn, cell in enumerate(game))
-            names = ("a draw", "X wins", "O wins")
-            print(f"not optimal as {'.XO'[side]}: {moves}: {names[side * worst]} (with best play: {names[value]})")
+    value = next((side for side in "XO" if can_force_a_win(board, side, board.empty_position)), None)
+    for side, (worst_score, _, moves, winner) in worst_games.items():
+        if worst_score < score(side, value):
+            game = ", ".join(f"{'XO'[turn % 2]} {cell}" for turn, cell in enumerate(moves))
+            print(f"not optimal as {side}: {game}: {RESULT_NAMES[winner]} (with best play: {RESULT_NAMES[value]})")
             raise SystemExit(1)
-    print(f"optimal: {len(content['moves'])} positions checked")
+    print(f"optimal: {len(checked)} positions checked")
 
 
 if __name__ == "__main__":
