@@ -1,22 +1,116 @@
-"""Self-play games per second on one core: the compiled loop, the same loop in plain Python, and OpenSpiel's learner.
+"""Self-play games per second on one core: the compiled loop beside the same loop in C and in plain Python, and OpenSpiel's.
 
-All three play and learn 3x3x3 with a state-action table without symmetries; the last rows show other tables
-of the compiled loop, and what checking costs. Repetitions alternate, so that a machine whose speed drifts
-slows all alike.
+The loops in C and the compiled ones beside them walk the same graph of 3x3x3; each C loop must learn the same bits. The
+loop in plain Python and OpenSpiel play and learn 3x3x3 with a state-action table without symmetries. The last rows show
+4x4x4, and what checking costs. Repetitions alternate, so that a machine whose speed drifts slows all alike.
 """
 
 from __future__ import annotations
 
+import ctypes
 import random
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from benchmarks.common import arguments, show, write
 from tictactoe.core.evaluation import check, check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
+
+SOURCE = Path(__file__).with_name("loop.c")
+LOOPS: dict[str, dict[str, Any]] = {
+    "forward": {},
+    "backward": {"replay": "backward"},
+    "forward, epsilon .1": {"epsilon_start": 0.1, "epsilon_end": 0.1},
+    "backward, epsilon .1": {"replay": "backward", "epsilon_start": 0.1, "epsilon_end": 0.1},
+}
+"""What is measured beside C, on symmetric afterstates."""
+
+
+class Settings(ctypes.Structure):
+    """`struct settings` of loop.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("alpha_start", "alpha_end", "alpha_decay", "gamma")),
+        *((name, ctypes.c_double) for name in ("epsilon_start", "epsilon_end", "epsilon_decay")),
+        ("negamax", ctypes.c_int32),
+        ("backward", ctypes.c_int32),
+    )
+
+
+class Moves(ctypes.Structure):
+    """`struct moves` of loop.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("outcome", "child", "first_node", "first_over", "first_edge", "entry")),
+        ("cells", ctypes.c_uint64),
+    )
+
+
+class CLearner(QLearner):
+    """The learner with its loop in C; `library` is loop.c, compiled."""
+
+    def __init__(self, library: ctypes.CDLL, board: Board, hyperparameters: Hyperparameters, seed: int) -> None:
+        super().__init__(board, hyperparameters, seed)
+        self._train = library.train
+        self._c_settings = Settings(*self._settings)
+        graph = self.moves.graph
+        arrays = graph.outcome, graph.child, graph.first_node, graph.first_over, graph.first_edge, self.moves.entry
+        self._c_moves = Moves(*(array.ctypes.data for array in arrays), board.cells)
+
+    def train(self, games: int) -> None:
+        self._train(
+            ctypes.c_int64(games), ctypes.c_int64(self.games), ctypes.byref(self._c_settings),
+            ctypes.c_void_p(self.table.ctypes.data), ctypes.c_void_p(self.generator.ctypes.data), ctypes.byref(self._c_moves),
+        )  # fmt: skip
+        self.games += games
+
+
+def c_library() -> ctypes.CDLL | None:
+    """loop.c, compiled by gcc, None where there is none."""
+    if shutil.which("gcc") is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "loop.so")
+        subprocess.run(["gcc", "-O3", "-shared", "-fPIC", str(SOURCE), "-o", str(library)], check=True)
+        return ctypes.CDLL(str(library))
+
+
+def beside_c(repetitions: int, games: int) -> list[dict[str, Any]]:
+    """Games per second of each of `LOOPS`, compiled and in C; nothing where there is no gcc."""
+    library = c_library()
+    if library is None:
+        print("no gcc")
+        return []
+    rows = []
+    for name, options in LOOPS.items():
+        hyperparameters = Hyperparameters(**options)
+        ours, c = QLearner(Board(), hyperparameters, 0), CLearner(library, Board(), hyperparameters, 0)
+        speeds: dict[QLearner, list[float]] = {ours: [], c: []}
+        for repetition in range(repetitions + 1):
+            for learner, values in speeds.items():
+                began = time.process_time()
+                learner.train(games)
+                if repetition:  # the first one compiles
+                    values.append(games / (time.process_time() - began))
+        assert np.array_equal(ours.table, c.table) and np.array_equal(ours.generator, c.generator), name
+        rows.append(
+            {
+                "loop": name,
+                "games/s, compiled": median(speeds[ours]),
+                "games/s, C": median(speeds[c]),
+                "compiled/C": median(a / b for a, b in zip(speeds[ours], speeds[c], strict=True)),
+            }
+        )
+    return rows
 
 
 def compiled(board: str, **options: Any) -> Callable[[int], None]:
@@ -26,38 +120,31 @@ def compiled(board: str, **options: Any) -> Callable[[int], None]:
 
 
 def plain_python() -> Callable[[int], None]:
-    """The 2-ply loop of `learner._train` with lists instead of arrays."""
+    """The 2-ply loop of `learner._train` with lists instead of arrays; an edge is its move's entry."""
     learner = QLearner(Board(), Hyperparameters(table="state-action", symmetry=False), 0)
-    table, lookup = learner.table.tolist(), learner.entries.lookup.tolist()
-    lines = [sum(1 << cell for cell in line) for line in Board().lines]
-    alpha, gamma, cells = 0.9, 1.0, 9
-    powers = [3**cell for cell in range(cells)]
+    graph = learner.moves.graph
+    table, child, outcome = learner.table.tolist(), graph.child.tolist(), graph.outcome.tolist()
+    edges = [graph.edges_of(node) for node in range(graph.nodes)]
+    alpha, gamma = 0.9, 1.0
 
     def train(games: int) -> None:
         for _ in range(games):
-            code, sides, played, empty = 0, [0, 0], [], list(range(cells))
-            result = 0.0
-            while True:
-                mover = len(played) & 1
+            node = 0
+            played: list[int] = []
+            while edges[node]:
                 best, tied = -9.0, []
-                for move in empty:
-                    value = table[lookup[cells * code + move]]
+                for edge in edges[node]:
+                    value = table[edge]
                     if value > best:
-                        best, tied = value, [move]
+                        best, tied = value, [edge]
                     elif value == best:
-                        tied.append(move)
+                        tied.append(edge)
                 if len(played) >= 2:
                     table[played[-2]] += alpha * (gamma * best - table[played[-2]])
-                move = tied[0] if len(tied) == 1 else random.choice(tied)
-                played.append(lookup[cells * code + move])
-                empty.remove(move)
-                code += (1 + mover) * powers[move]
-                sides[mover] |= 1 << move
-                if any(sides[mover] & line == line for line in lines):
-                    result = 1.0
-                    break
-                if not empty:
-                    break
+                edge = tied[0] if len(tied) == 1 else random.choice(tied)
+                played.append(edge)
+                node = child[edge]
+            result = abs(outcome[node])
             for at, target in ((-1, result), (-2, -result)):
                 table[played[at]] += alpha * (target - table[played[at]])
 
@@ -99,6 +186,8 @@ def milliseconds(board: str, games: int) -> float:
 
 def main() -> None:
     options = arguments(__doc__, repetitions=5)
+    in_c = beside_c(4 * options.repetitions, 200_000)
+    tables = [show(f"3x3x3 beside the same loop in C, medians of {4 * options.repetitions}", in_c)] if in_c else []
     programs: dict[str, tuple[Callable[[int], None], int]] = {
         "compiled, state-action": (compiled("3x3x3", table="state-action", symmetry=False), 1_000_000),
         "plain Python, state-action": (plain_python(), 20_000),
@@ -139,7 +228,7 @@ def main() -> None:
                 "checks/training": number * cost / 1000 / seconds,
             }
         )
-    write(options.json, learners, show("What checking costs beside training", checks))
+    write(options.json, *tables, learners, show("What checking costs beside training", checks))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tests.core.test_policy import reachable
 from tests.support.program import ROOT
+from tests.support.worth import worth
 from tictactoe import verify
 from tictactoe.core.evaluation import evaluate
 from tictactoe.core.game import Board
@@ -85,7 +86,7 @@ def test_random_policies(folder: Path, board: str, seed: int, levels: int, symme
     learner = trained(board, 0, symmetry=symmetry)
     learner.table[:] = np.random.default_rng(seed).integers(levels, size=len(learner.table))
     policy = Policy.from_learner(learner)
-    agrees(policy, policy.check()[0], folder / "random.json")
+    agrees(policy, worth(policy)[0], folder / "random.json")
 
 
 @given(st.sampled_from(["3x3x3", "2x4x3", "3x2x2"]), st.integers(0, 2000), st.integers(0, 100), st.floats(0, 0.3))
@@ -94,13 +95,13 @@ def test_half_trained_and_disturbed_policies(folder: Path, board: str, games: in
     learner = trained(board, games, seed)
     learner.table += np.random.default_rng(seed).normal(0, noise, len(learner.table))
     policy = Policy.from_learner(learner)
-    agrees(policy, policy.check()[0], folder / "half.json")
+    agrees(policy, worth(policy)[0], folder / "half.json")
 
 
 @pytest.mark.parametrize(("games", "optimal"), [(1000, False), (100_000, True)])
 def test_a_board_that_one_seat_loses_by_force(folder: Path, games: int, optimal: bool) -> None:
     policy = Policy.from_learner(trained("3x4x3", games))
-    assert agrees(policy, policy.check()[0], folder / "forced.json") == (not optimal)
+    assert agrees(policy, worth(policy)[0], folder / "forced.json") == (not optimal)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_mutated_files(folder: Path, best: Policy, data: st.DataObject) -> None:
     except KeyError:
         is_whole = False
     if is_whole:
-        agrees(policy, policy.check()[0], path)
+        agrees(policy, worth(policy)[0], path)
         return
     policy.save(path)
     code, output, errors = run(path)

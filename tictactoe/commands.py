@@ -70,10 +70,17 @@ def find(results_dir: Path, name: str | None) -> Path:
     folder = results_dir / name
     if folder in finished:
         return folder
-    problem = f"this search is not finished but {states[folder]}" if folder in states else f"no such search in {results_dir}"
+    problem = _problem(states[folder]) if folder in states else f"no such search in {results_dir}"
     names = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
     more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
     raise UserError(f"NAME {name!r}: {problem}; finished ones: {names}{more}")
+
+
+def _problem(state: str) -> str:
+    """What is the matter with a search in a state other than "finished"."""
+    if state == summary.ANOTHER_VERSION:
+        return "these results are of another version of this program: run the search again with --fresh"
+    return f"this search is not finished but {state}"
 
 
 def winner(folder: Path, console: Console) -> QLearner:

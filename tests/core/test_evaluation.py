@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.worth import half_nash_conv
 from tictactoe.core.evaluation import (
     _expected,
-    _shape,
     check,
     check_grid,
     evaluate,
@@ -20,21 +20,22 @@ from tictactoe.core.evaluation import (
     first_only,
     game_value,
     greedy_edges,
-    half_nash_conv,
     loss_vs_random,
 )
-from tictactoe.core.game import Board, Graph, graph
+from tictactoe.core.game import Board
+from tictactoe.core.graph import Graph, graph
 from tictactoe.core.learner import Hyperparameters, QLearner
 
 BOARDS = [Board(3, 3, 3), Board(2, 3, 2), Board(2, 3, 3), Board(2, 2, 2), Board(1, 1, 1), Board(1, 4, 2)]
 
 
 def odds(game: Graph, greedy: np.ndarray, seat: int) -> tuple[float, float, float]:
-    return tuple(_expected(*_shape(game), greedy, np.eye(3)[i], False)[seat] for i in range(3))  # type: ignore[return-value]
+    return tuple(_expected(game, greedy, np.eye(3)[i])[seat] for i in range(3))  # type: ignore[return-value]
 
 
-def children(game: Graph, node: int) -> range:
-    return range(game.first[node], game.first[node + 1])
+def to_move(game: Graph, node: int) -> int:
+    """0 when X is to move, 1 when O is."""
+    return np.searchsorted(game.first_node, node, side="right") % 2 == 0
 
 
 def brute_force(game: Graph, greedy: np.ndarray, seat: int) -> tuple[int, Fraction, Fraction]:
@@ -42,11 +43,11 @@ def brute_force(game: Graph, greedy: np.ndarray, seat: int) -> tuple[int, Fracti
 
     @cache
     def value(node: int) -> tuple[int, Fraction, Fraction]:
-        edges = children(game, node)
+        edges = game.edges_of(node)
         if not edges:
             outcome = int(game.outcome[node]) * (1 - 2 * seat)
             return outcome, Fraction(outcome < 0), Fraction(outcome)
-        mine = game.marks[node] % 2 == seat
+        mine = to_move(game, node) == seat
         after = [value(int(game.child[edge])) for edge in edges if not mine or greedy[edge]]
         mean = [sum(v[i] for v in after) / len(after) for i in range(3)]
         best_response = mean[2] if mine else min(v[2] for v in after)
@@ -62,12 +63,12 @@ def test_best_play_against_random_has_the_known_odds() -> None:
     @cache
     def best(node: int, seat: int) -> tuple[int, Fraction]:
         """(guaranteed outcome, chance to win against random among policies that guarantee it) and the chance."""
-        edges = children(game, node)
+        edges = game.edges_of(node)
         if not edges:
             outcome = int(game.outcome[node]) * (1 - 2 * seat)
             return outcome, Fraction(outcome > 0)
         after = [best(int(game.child[edge]), seat) for edge in edges]
-        if game.marks[node] % 2 == seat:
+        if to_move(game, node) == seat:
             return max(after)
         return min(a[0] for a in after), sum((a[1] for a in after), Fraction()) / len(after)
 
@@ -76,9 +77,9 @@ def test_best_play_against_random_has_the_known_odds() -> None:
     for seat, win, draw in ((0, Fraction(191, 192), Fraction(1, 192)), (1, Fraction(866, 945), Fraction(79, 945))):
         greedy = np.ones(game.edges, dtype=np.bool_)
         for node in range(game.nodes):
-            if game.marks[node] % 2 == seat and len(children(game, node)):
-                top = max(best(int(game.child[edge]), seat) for edge in children(game, node))
-                for edge in children(game, node):
+            if to_move(game, node) == seat and len(game.edges_of(node)):
+                top = max(best(int(game.child[edge]), seat) for edge in game.edges_of(node))
+                for edge in game.edges_of(node):
                     greedy[edge] = best(int(game.child[edge]), seat) == top
         assert odds(game, greedy, seat) == pytest.approx((float(win), float(draw), 0.0), abs=1e-12)
         assert brute_force(game, greedy, seat)[0] == 0
@@ -119,16 +120,17 @@ def test_any_greedy_set_is_what_brute_force_finds(board: Board, seed: int, symme
     game = graph(board, symmetric)
     greedy = np.random.default_rng(seed).random(game.edges) < 0.4
     for node in range(game.nodes):
-        if len(children(game, node)) and not greedy[game.first[node] : game.first[node + 1]].any():
-            greedy[game.first[node]] = True
+        edges = game.edges_of(node)
+        if edges and not greedy[edges].any():
+            greedy[edges.start] = True
     (worst_x, loss_x, reply_x), (worst_o, loss_o, reply_o) = (brute_force(game, greedy, seat) for seat in (0, 1))
     value = game_value(board)
     assert exploitability(board, game, greedy) == ((value - worst_x) + (-value - worst_o)) / 2
     assert loss_vs_random(game, greedy) == pytest.approx(float(loss_x + loss_o) / 2, abs=1e-12)
     assert half_nash_conv(game, greedy) == pytest.approx(-float(reply_x + reply_o) / 2, abs=1e-12)
     settled = first_only(game, greedy)
-    assert all(settled[game.first[n] : game.first[n + 1]].sum() == 1 for n in range(game.nodes) if len(children(game, n)))
-    assert not (settled & ~greedy).any()
+    for edges in map(game.edges_of, range(game.nodes)):
+        assert [edge for edge in edges if settled[edge]] == [edge for edge in edges if greedy[edge]][:1]
 
 
 @pytest.mark.parametrize("table", ["state-action", "afterstate"])
@@ -136,16 +138,16 @@ def test_any_greedy_set_is_what_brute_force_finds(board: Board, seed: int, symme
 def test_orbits_evaluate_to_the_same_as_all_positions(table: str, games: int) -> None:
     learner = QLearner(Board(), Hyperparameters(table=table), 0)  # type: ignore[arg-type]
     learner.train(games)
-    orbits, greedy = greedy_edges(learner)
+    orbits, greedy = learner.moves.graph, greedy_edges(learner)
     whole = graph(Board(), False)
-    node_of = {int(code): node for node, code in enumerate(orbits.graph.codes)}
+    node_of = {int(code): node for node, code in enumerate(orbits.codes)}
     lifted = np.zeros(whole.edges, dtype=np.bool_)
     for node, code in enumerate(whole.codes.tolist()):
         smallest, which = Board().canonical(code)
         moves, orbit = Board().legal_moves(code), node_of[smallest]
         order = Board().legal_moves(smallest)
-        for edge, move in zip(children(whole, node), moves, strict=True):
-            lifted[edge] = greedy[orbits.graph.first[orbit] + order.index(int(Board().symmetries[which, move]))]
+        for edge, move in zip(whole.edges_of(node), moves, strict=True):
+            lifted[edge] = greedy[orbits.edges_of(orbit)[order.index(int(Board().symmetries[which, move]))]]
     found = check(learner)
     assert found.exploitability == exploitability(Board(), whole, lifted)
     assert found.loss_vs_random == pytest.approx(loss_vs_random(whole, lifted), abs=1e-12)
@@ -162,8 +164,7 @@ def test_openspiel_agrees_on_random_and_half_trained_policies(games: int) -> Non
     spiel = pyspiel.load_game("tic_tac_toe")
     learner = QLearner(Board(), Hyperparameters(symmetry=False, epsilon_start=0.3, epsilon_end=0.3), games)
     learner.train(games)
-    moves, greedy = greedy_edges(learner)
-    game = moves.graph
+    game, greedy = learner.moves.graph, greedy_edges(learner)
     node_of = {int(code): node for node, code in enumerate(game.codes)}
     policy: dict[str, list[tuple[int, float]]] = {}
     waiting = [(spiel.new_initial_state(), 0)]
@@ -173,7 +174,7 @@ def test_openspiel_agrees_on_random_and_half_trained_policies(games: int) -> Non
             continue
         node = node_of[code]
         legal = Board().legal_moves(code)
-        mask = greedy[game.first[node] : game.first[node + 1]]
+        mask = greedy[game.edges_of(node)]
         policy[state.information_state_string()] = [(m, float(g) / mask.sum()) for m, g in zip(legal, mask, strict=True)]
         waiting += [(state.child(move), Board().play(code, move)) for move in legal]
     # Keyed by the history of moves, which OpenSpiel's information states are.

@@ -1,4 +1,4 @@
-"""Boards and their graphs: exact counts, and properties on boards of any shape."""
+"""Boards: properties on any shape."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tictactoe.core.game import MAX_CELLS, Board, graph
+from tictactoe.core.game import MAX_CELLS, Board
 
 SHAPES = [(r, c, k) for r in range(1, 17) for c in range(1, 17) for k in range(1, 17) if r * c <= MAX_CELLS and k <= max(r, c)]
-SMALL = [Board(*shape) for shape in SHAPES if shape[0] * shape[1] <= 8]
 boards = st.sampled_from([Board(*shape) for shape in SHAPES])
 
 
@@ -25,36 +24,6 @@ def positions(draw: st.DrawFn) -> tuple[Board, int]:
             break
         code = board.play(code, draw(st.sampled_from(moves)))
     return board, code
-
-
-def naive_positions(board: Board) -> set[int]:
-    """All reachable positions, by trying every move."""
-    found, waiting = {0}, [0]
-    while waiting:
-        code = waiting.pop()
-        for move in board.legal_moves(code):
-            if (after := board.play(code, move)) not in found:
-                found.add(after)
-                waiting.append(after)
-    return found
-
-
-def test_counts_of_3x3x3() -> None:
-    whole, orbits = graph(Board(), False), graph(Board(), True)
-    assert (whole.nodes, orbits.nodes) == (5_478, 765)
-    assert whole.edges == 16_167
-    for game, unfinished in ((whole, 4_520), (orbits, 627)):
-        assert sum(game.first[1:] > game.first[:-1]) == unfinished
-        assert game.count_games() == 255_168
-
-
-def test_orbits_of_4x4x4() -> None:
-    assert graph(Board(4, 4, 4), True).nodes == 1_217_977
-
-
-@pytest.mark.slow
-def test_positions_of_4x4x4() -> None:
-    assert graph(Board(4, 4, 4), False).nodes == 9_722_011
 
 
 @given(boards)
@@ -87,7 +56,7 @@ def test_encoding_round_trip(position: tuple[Board, int]) -> None:
 
 def test_decode_all_is_decode_of_all() -> None:
     board = Board(2, 3, 3)
-    codes = graph(board, False).codes
+    codes = np.arange(3**board.cells, dtype=np.int32)
     assert board.decode_all(codes) == [board.decode(int(code)) for code in codes]
 
 
@@ -108,17 +77,3 @@ def test_canonical_names_the_symmetry(position: tuple[Board, int]) -> None:
     board, code = position
     smallest, which = board.canonical(code)
     assert smallest == sum(code // 3**cell % 3 * 3 ** int(board.symmetries[which, cell]) for cell in range(board.cells))
-
-
-@pytest.mark.parametrize("board", SMALL, ids=str)
-def test_graph_is_what_trying_every_move_finds(board: Board) -> None:
-    game = graph(board, False)
-    assert set(game.codes.tolist()) == naive_positions(board)
-    for node, code in enumerate(game.codes.tolist()):
-        children = game.codes[game.child[game.first[node] : game.first[node + 1]]].tolist()
-        assert children == [board.play(code, move) for move in board.legal_moves(code)]
-        assert game.outcome[node] == (board.outcome(code) or 0)
-        assert game.marks[node] % 2 == board.to_move(code)
-    orbits = graph(board, True)
-    assert set(orbits.codes.tolist()) == {board.canonical(code)[0] for code in game.codes.tolist()}
-    assert orbits.count_games() == game.count_games()

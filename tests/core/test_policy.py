@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.worth import worth
 from tictactoe.core.evaluation import check, evaluate
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
@@ -46,7 +47,7 @@ def test_a_policy_lists_what_can_arise_and_is_worth_what_its_table_is(options: d
     policy = Policy.from_learner(learner)
     assert set(policy.moves) == reachable(policy)
     found = check(learner)
-    assert policy.check() == (found.exploitability, pytest.approx(found.loss_vs_random, abs=1e-12))
+    assert worth(policy) == (found.exploitability, pytest.approx(found.loss_vs_random, abs=1e-12))
 
 
 def test_on_large_boards_ties_are_settled_and_worth_what_is_reported() -> None:
@@ -54,7 +55,7 @@ def test_on_large_boards_ties_are_settled_and_worth_what_is_reported() -> None:
     policy = Policy.from_learner(learner)
     assert {len(cells) for cells in policy.moves.values()} == {1}
     found = evaluate(learner, settled=True)
-    assert policy.check() == (found.exploitability, pytest.approx(found.loss_vs_random, abs=1e-12))
+    assert worth(policy) == (found.exploitability, pytest.approx(found.loss_vs_random, abs=1e-12))
     assert evaluate(learner).exploitability >= found.exploitability
 
 

@@ -143,12 +143,12 @@ def test_the_pod_of_the_deployment_fits_its_limit(image: str) -> None:
 
 def test_read_only_root_and_any_user_with_kernels_from_the_cache(start: Callable[..., str]) -> None:
     code = (
-        "from tictactoe import environment; environment.prepare()\n"
-        "from tictactoe.core import warmup, learner, evaluation, policy; warmup.main()\n"
+        "from tictactoe.process import environment; environment.prepare()\n"
+        "from tictactoe.core import warmup, learner, evaluation, graph; warmup.main()\n"
         "import importlib.util, json, os\n"
         "assert os.path.exists(importlib.util.cache_from_source(json.__file__)), 'the standard library is not compiled'\n"
         "e = evaluation\n"
-        "for kernel in (learner._train, e._greedy, e._guaranteed, e._expected, policy._greedy_cells):\n"
+        "for kernel in (learner._train, e._greedy, e._guaranteed, e._expected, graph._smallest):\n"
         "    assert kernel.stats.cache_hits and not kernel.stats.cache_misses, (kernel, kernel.stats)\n"
         "print('all from the cache')"
     )

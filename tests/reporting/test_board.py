@@ -10,12 +10,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tictactoe.core.evaluation import move_graph
-from tictactoe.core.game import Board, graph
+from tictactoe.core.game import Board
+from tictactoe.core.graph import graph
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.policy import Policy
+from tictactoe.core.policy import Policy, move_values
 from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.reporting.report import page as report
 from tictactoe.reporting.report.board import embed
@@ -79,12 +80,8 @@ def test_the_embedded_policy_is_the_policy_file(size: tuple[int, int, int], game
 def test_embedded_values_are_those_of_the_best_moves(options: dict[str, Any]) -> None:
     learner = trained(Board(), 300, **options)
     embedded = embed(learner)
-    game, entry, by_child = move_graph(learner.board, learner.hyperparameters.table, learner.hyperparameters.symmetry)
-    nodes = {int(code): node for node, code in enumerate(game.codes)}
     for code, (_, value) in unpack(embedded).items():
-        edges = range(game.first[nodes[code]], game.first[nodes[code] + 1])
-        best = max(learner.table[entry[game.child[edge] if by_child else edge]] for edge in edges)
-        assert value == round(best, 2)
+        assert value == np.round(max(move_values(learner, code).values()), 2)
 
 
 def test_a_real_search(finish: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def results(folder: Path, board: str = "3x3x3", trials: int = 24, seeds: int = 4
         journal.trials(folder).append(records[-1])
     best = min(records, key=lambda record: record.rank)
     nothing_run = Selection(best.index, (), {}, 0, 0.0, 0)
-    summary, learner = compile_results(folder, settings, Outcome(records, []), nothing_run, COST)
+    summary, learner = compile_results(folder, settings, Outcome(records, [], truncated=False, cost=COST), nothing_run, COST)
     summaries.write(folder, summary)
     return learner
 

@@ -1,4 +1,8 @@
-"""The learner once more, in plain Python with dictionaries: slow, and written to be compared with."""
+"""The learner once more, in plain Python with dictionaries: slow, and written to be compared with.
+
+It knows positions and moves only; where the table is symmetric, each move is followed by the smallest image of what it
+leads to, so that moves tie in the same order as in the graph of orbits.
+"""
 
 from __future__ import annotations
 
@@ -40,19 +44,15 @@ class Reference:
     def entry(self, code: int, move: int) -> tuple[int, int]:
         """Smallest (position, move), or (afterstate, 0), over the symmetries."""
         group = self.board.symmetries if self.h.symmetry else self.board.symmetries[:1]
-        found = []
-        for symmetry in group:
-            if self.h.table == "afterstate":
-                found.append((self.image(self.board.play(code, move), symmetry), 0))
-            else:
-                found.append((self.image(code, symmetry), int(symmetry[move])))
-        return min(found)
+        if self.h.table == "afterstate":
+            return min((self.image(self.board.play(code, move), symmetry), 0) for symmetry in group)
+        return min((self.image(code, symmetry), int(symmetry[move])) for symmetry in group)
 
     def image(self, code: int, symmetry: np.ndarray) -> int:
         return sum(code // 3**cell % 3 * 3 ** int(symmetry[cell]) for cell in range(self.board.cells))
 
-    def best(self, code: int, moves: list[int]) -> float:
-        return max(self.table[self.entry(code, move)] for move in moves)
+    def best(self, code: int) -> float:
+        return max(self.table[self.entry(code, move)] for move in self.board.legal_moves(code))
 
     def schedule(self, name: str) -> float:
         start, end, decay = (getattr(self.h, f"{name}_{part}") for part in ("start", "end", "decay"))
@@ -64,26 +64,23 @@ class Reference:
     def play_one(self) -> None:
         ahead, sign = (1, -1.0) if self.h.bootstrap == "negamax" else (2, 1.0)
         below = int(self.schedule("epsilon") * 4294967296.0)
-        empty = list(range(self.board.cells))  # in the order that the kernel keeps them in: a swap at each move
-        code, codes, played, choices = 0, [], [], []
+        code, codes, played = 0, [], []
         while self.board.outcome(code) is None:
-            values = [self.table[self.entry(code, move)] for move in empty]
-            best = max(values)
-            tied = [i for i, value in enumerate(values) if value == best]
+            moves = self.board.legal_moves(code)  # in ascending order
+            best = self.best(code)
+            tied = [move for move in moves if self.table[self.entry(code, move)] == best]
             if self.h.replay == "forward" and len(played) >= ahead:
                 self.update(played[-ahead], sign * self.h.gamma * best)
-            chosen = tied[0]
+            move = tied[0]
             if len(tied) > 1 or below:
                 bits = self.bits()
-                low = bits & 0xFFFFFFFF
-                chosen = low * len(empty) >> 32 if bits >> 32 < below else tied[low * len(tied) >> 32]
-            move = empty[chosen]
+                choices = moves if bits >> 32 < below else tied
+                move = choices[(bits & 0xFFFFFFFF) * len(choices) >> 32]
             codes.append(code)
-            choices.append(sorted(empty))
             played.append(self.entry(code, move))
-            empty[chosen] = empty[-1]
-            empty.pop()
             code = self.board.play(code, move)
+            if self.h.symmetry:
+                code, _ = self.board.canonical(code)
         result = float(abs(self.board.outcome(code) or 0))
         last = len(played) - 1
         order = range(max(0, last + 1 - ahead), last + 1) if self.h.replay == "forward" else range(last, -1, -1)
@@ -91,6 +88,6 @@ class Reference:
             if at + ahead > last:
                 target = result if at == last else -result
             else:
-                target = sign * self.h.gamma * self.best(codes[at + ahead], choices[at + ahead])
+                target = sign * self.h.gamma * self.best(codes[at + ahead])
             self.update(played[at], target)
         self.games += 1

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.program import digest_of
+from tests.support.worth import worth
 from tictactoe.core.policy import Policy
 
 Run = Callable[..., tuple[int, str, str]]
@@ -49,7 +50,7 @@ def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary:
     assert found["best"]["par10"] == best["par10"]
 
     policy = Policy.load(folder / "policy.json")
-    exploitability, loss = policy.check()
+    exploitability, loss = worth(policy)
     odds = found["policy"]["vs_random"]
     assert exploitability == found["policy"]["exploitability"]
     assert loss == pytest.approx((odds["X"]["loss"] + odds["O"]["loss"]) / 2, abs=1e-12)

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from functools import cached_property
 
-import numba
 import numpy as np
 
 MAX_CELLS = 16
-LANES = 8  # a board has at most 8 symmetries; fewer are padded, so that loops over them have one length
 MARKS = ".XO"
 
 
@@ -57,28 +54,25 @@ class Board:
     @cached_property
     def lines(self) -> tuple[tuple[int, ...], ...]:
         """The winning lines, each as its k cells in ascending order."""
-        found = set()
+        lines = set()
         for row in range(self.rows):
             for column in range(self.columns):
                 for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
                     last_row, last_column = row + down * (self.k - 1), column + right * (self.k - 1)
                     if 0 <= last_row < self.rows and 0 <= last_column < self.columns:
                         line = [(row + down * i) * self.columns + column + right * i for i in range(self.k)]
-                        found.add(tuple(sorted(line)))
-        return tuple(sorted(found))
+                        lines.add(tuple(sorted(line)))
+        return tuple(sorted(lines))
 
     @cached_property
     def wins(self) -> np.ndarray:
-        """Bit set over sets of cells: bit `m & 63` of word `m >> 6` is 1 when cell set `m` holds a line.
-
-        uint64, 2**cells bits.
-        """
+        """Whether a set of cells holds a line, bool (2**cells,): item m is about the set whose bit mask is m."""
         sets = np.arange(1 << self.cells, dtype=np.uint32)
-        won = np.zeros(len(sets), dtype=bool)
+        wins = np.zeros(len(sets), dtype=np.bool_)
         for line in self.lines:
             mask = sum(1 << cell for cell in line)
-            won |= (sets & mask) == mask
-        return pack_bits(won)
+            wins |= (sets & mask) == mask
+        return wins
 
     @cached_property
     def symmetries(self) -> np.ndarray:
@@ -97,10 +91,9 @@ class Board:
         """3**i for each cell i, int32 (cells,): a mark of digit d on cell i adds d * powers[i]."""
         return 3 ** np.arange(self.cells, dtype=np.int32)
 
-    def lanes(self, symmetric: bool) -> np.ndarray:
-        """`symmetries` (or the identity alone) repeated to 8 rows, int32 (8, cells)."""
-        group = self.symmetries if symmetric else self.symmetries[:1]
-        return np.ascontiguousarray(np.resize(group, (LANES, self.cells)))
+    def maps(self, symmetric: bool) -> np.ndarray:
+        """`symmetries`, or the identity alone: what makes positions one, int32 (maps, cells)."""
+        return self.symmetries if symmetric else self.symmetries[:1]
 
     def encode(self, text: str) -> int:
         """Position of a board written as `cells` characters out of `.XO`, row by row."""
@@ -127,7 +120,7 @@ class Board:
         """+1 if X has won, -1 if O has won, 0 for a draw, None while the game goes on."""
         x, o = self.masks(code)
         for mask, value in ((x, 1), (o, -1)):
-            if self.wins[mask >> 6] >> np.uint64(mask & 63) & np.uint64(1):
+            if self.wins[mask]:
                 return value
         return 0 if x | o == (1 << self.cells) - 1 else None
 
@@ -151,123 +144,3 @@ class Board:
         images = (digits * 3 ** self.symmetries.astype(np.int64)).sum(axis=1)
         best = int(images.argmin())
         return int(images[best]), best
-
-
-class Graph(NamedTuple):
-    """Every reachable position of a board, or one per orbit of its symmetries, ordered by number of marks.
-
-    Moves of node n are edges `first[n]` to `first[n + 1]`, one for each empty cell in ascending order, none
-    if the game is over. In an orbit graph several edges of a node may lead to the same child.
-    """
-
-    codes: np.ndarray  # int32 (nodes,): the position, ascending within the same number of marks
-    marks: np.ndarray  # int8 (nodes,): number of marks on the board; X is to move when it is even
-    outcome: np.ndarray  # int8 (nodes,): +1 X has won, -1 O has won, 0 draw or not over
-    first: np.ndarray  # int32 (nodes + 1,)
-    child: np.ndarray  # int32 (edges,): the node that the edge leads to
-
-    @property
-    def nodes(self) -> int:
-        return len(self.codes)
-
-    @property
-    def edges(self) -> int:
-        return len(self.child)
-
-    def count_games(self) -> int:
-        """Number of different games (move sequences) from the empty board to an end."""
-        ways = [0] * self.nodes
-        for node in range(self.nodes - 1, -1, -1):
-            children = self.child[self.first[node] : self.first[node + 1]]
-            ways[node] = sum(ways[child] for child in children) if len(children) else 1
-        return ways[0]
-
-
-@lru_cache(maxsize=4)
-def graph(board: Board, symmetric: bool) -> Graph:
-    """The game graph of a board: all reachable positions, or their orbits when `symmetric`."""
-    images = 3 ** board.lanes(symmetric).astype(np.int32)
-    level = np.zeros(1, dtype=np.int32)
-    codes, outcomes, children, degrees = [], [], [], []
-    total = 1
-    for marks in range(board.cells + 1):
-        outcome, over = outcomes_of(level, board.cells, board.wins)
-        following = np.empty((np.count_nonzero(~over), board.cells - marks), dtype=np.int32)
-        children_of(level[~over], 1 + marks % 2, images, following)
-        codes.append(level)
-        outcomes.append(outcome)
-        degrees.append(np.where(over, 0, board.cells - marks).astype(np.int32))
-        level = np.unique(following)
-        children.append((np.searchsorted(level, following.ravel()) + total).astype(np.int32))
-        total += len(level)
-        if not len(level):
-            break
-    sizes = [len(level) for level in codes]
-    return Graph(
-        codes=np.concatenate(codes),
-        marks=np.repeat(np.arange(len(sizes), dtype=np.int8), sizes),
-        outcome=np.concatenate(outcomes),
-        first=np.concatenate([[0], np.cumsum(np.concatenate(degrees))]).astype(np.int32),
-        child=np.concatenate(children),
-    )
-
-
-def pack_bits(flags: np.ndarray) -> np.ndarray:
-    """Booleans as a bit set in uint64 words, the first one in the lowest bit of word 0."""
-    padded = np.zeros(-(-len(flags) // 64) * 64, dtype=np.uint8)
-    padded[: len(flags)] = flags
-    return np.packbits(padded, bitorder="little").view("<u8").astype(np.uint64)
-
-
-@numba.njit(inline="always")
-def is_win(wins, mask):
-    """Whether the set of cells `mask` holds a line (`wins` is `Board.wins`)."""
-    return (wins[mask >> 6] >> np.uint64(mask & 63)) & np.uint64(1) != np.uint64(0)
-
-
-@numba.njit(cache=True)
-def outcomes_of(codes, cells, wins):
-    """Outcome (+1, -1, 0) of each position, and whether its game is over."""
-    outcome = np.zeros(len(codes), dtype=np.int8)
-    over = np.zeros(len(codes), dtype=np.bool_)
-    full = (1 << cells) - 1
-    for n in range(len(codes)):
-        x = o = 0
-        rest = np.int64(codes[n])
-        for cell in range(cells):
-            digit = rest % 3
-            rest //= 3
-            if digit == 1:
-                x |= 1 << cell
-            elif digit == 2:
-                o |= 1 << cell
-        if is_win(wins, x):
-            outcome[n] = 1
-        elif is_win(wins, o):
-            outcome[n] = -1
-        over[n] = outcome[n] != 0 or (x | o) == full
-    return outcome, over
-
-
-@numba.njit(cache=True)
-def children_of(codes, digit, images, following):
-    """Fill `following[n]` with the smallest image of each position reached from `codes[n]` by one mark."""
-    lanes, cells = images.shape
-    image = np.empty(lanes, dtype=np.int32)
-    for n in range(len(codes)):
-        image[:] = 0
-        rest = codes[n]
-        for cell in range(cells):
-            for lane in range(lanes):
-                image[lane] += (rest % 3) * images[lane, cell]
-            rest //= 3
-        rest = codes[n]
-        edge = 0
-        for cell in range(cells):
-            if rest % 3 == 0:
-                smallest = image[0] + digit * images[0, cell]
-                for lane in range(1, lanes):
-                    smallest = min(smallest, image[lane] + digit * images[lane, cell])
-                following[n, edge] = smallest
-                edge += 1
-            rest //= 3

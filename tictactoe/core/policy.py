@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from tictactoe import files
-from tictactoe.core.evaluation import exploitability, loss_vs_random
-from tictactoe.core.game import LANES, MARKS, Board, graph, outcomes_of
+from tictactoe.core.game import MARKS, Board
+from tictactoe.core.graph import canonical, graph
 from tictactoe.core.learner import QLearner
-from tictactoe.core.table import entry_of
 
 SMALL_BOARD = 10_000
 """Up to this many positions (orbits of them) a policy lists all its ties."""
@@ -21,8 +20,10 @@ SMALL_BOARD = 10_000
 
 @dataclass(frozen=True)
 class Policy:
-    """A board and, for each position with the policy to move that can arise when it plays X or plays O against
-    any opponent, its moves (0-based cells, equally good in its eyes).
+    """What a policy plays on a board.
+
+    `moves` has each position, with the policy to move, that can arise when it plays X or plays O against any opponent, and
+    its moves there: 0-based cells, equally good in its eyes.
     """
 
     board: Board
@@ -34,28 +35,10 @@ class Policy:
 
         On large ones ties are settled, always for the same move up to symmetry, to keep the file small.
         """
-        board = learner.board
-        moves: dict[str, list[int]] = {}
-        cells_of: dict[int, list[int]] = {}
-        for seat in (0, 1):
-            level = np.zeros(1, dtype=np.int32)
-            for marks in range(board.cells):
-                _, over = outcomes_of(level, board.cells, board.wins)
-                level = level[~over]
-                if marks % 2 == seat:
-                    playable, _ = greedy_moves(learner, level, seat)
-                    for text, mask in zip(board.decode_all(level), playable.tolist(), strict=True):
-                        if mask not in cells_of:
-                            cells_of[mask] = [cell for cell in range(board.cells) if mask >> cell & 1]
-                        moves[text] = cells_of[mask]
-                else:
-                    playable = np.full(len(level), (1 << board.cells) - 1)
-                following = []
-                for cell in range(board.cells):
-                    chosen = level[(playable >> cell & 1 == 1) & (level // 3**cell % 3 == 0)]
-                    following.append(chosen + (1 + marks % 2) * 3**cell)
-                level = np.unique(np.concatenate(following)).astype(np.int32)
-        return cls(board, moves)
+        board, met = learner.board, decisions(learner)
+        cells = {mask: [cell for cell in range(board.cells) if mask >> cell & 1] for mask in np.unique(met.moves).tolist()}
+        texts = board.decode_all(met.positions)
+        return cls(board, {text: cells[mask] for text, mask in zip(texts, met.moves.tolist(), strict=True)})
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -88,16 +71,13 @@ class Policy:
         """One of the policy's moves in a position. Raises KeyError where it was never meant to be."""
         return int(generator.choice(self.moves[position]))
 
-    def check(self) -> tuple[float, float]:
-        """(exploitability, loss against random) of the moves as listed; needs the graph of all positions."""
-        game = graph(self.board, False)
-        greedy = np.ones(game.edges, dtype=np.bool_)
-        nodes = {int(code): node for node, code in enumerate(game.codes)}
-        for text, cells in self.moves.items():
-            node = nodes[self.board.encode(text)]
-            empty = [cell for cell, mark in enumerate(text) if mark == "."]
-            greedy[game.first[node] : game.first[node + 1]] = [cell in cells for cell in empty]
-        return exploitability(self.board, game, greedy), loss_vs_random(game, greedy)
+
+class Decisions(NamedTuple):
+    """What a policy does: one item a position."""
+
+    positions: np.ndarray  # int32 (n,), ascending
+    moves: np.ndarray  # uint16 (n,): its cells there, as a bit mask
+    values: np.ndarray  # float64 (n,): what the table says of those moves, to the policy
 
 
 def settles_ties(board: Board) -> bool:
@@ -105,52 +85,76 @@ def settles_ties(board: Board) -> bool:
     return graph(board, True).nodes > SMALL_BOARD
 
 
-def greedy_moves(learner: QLearner, positions: np.ndarray, mover: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the policy of `from_learner` plays in positions with `mover` (0: X, 1: O) to move, and what it thinks of it.
+def decisions(learner: QLearner) -> Decisions:
+    """What the greedy policy does in each position where it comes to move, from either seat and against anybody.
 
-    The cells of each position as a bit mask (int64), and the learned value of those moves (float64).
+    All tied moves on small boards. On others the one that is the lowest cell of the orbit's smallest position.
     """
-    e = learner.entries
-    return _greedy_cells(
-        positions, mover, settles_ties(learner.board), learner.table, learner.board.lanes(learner.hyperparameters.symmetry),
-        e.step, e.direct, e.lookup, e.words, e.ranks, e.scale, e.weight,
-    )  # fmt: skip
+    board, settled = learner.board, settles_ties(learner.board)
+    parts = []
+    for seat in (0, 1):
+        level = np.zeros(1, dtype=np.int32)  # positions with so many marks that the policy can meet
+        for marks in range(board.cells):
+            level, which, values = _move_values(learner, level, marks)
+            if marks % 2 == seat:
+                best = values.max(axis=1)
+                playable = values == best[:, np.newaxis]
+                if settled:
+                    playable[:] = np.arange(board.cells) == playable.argmax(axis=1)[:, np.newaxis]
+                playable = _moved_back(learner, playable, which)
+                parts.append((level, _bit_masks(playable), best))
+            else:
+                playable = level[:, np.newaxis] // board.powers % 3 == 0
+            level = np.unique((level[:, np.newaxis] + (1 + marks % 2) * board.powers)[playable])
+    positions, moves, best = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(positions)
+    return Decisions(positions[order], moves[order], best[order])
 
 
-@numba.njit(cache=True)
-def _greedy_cells(positions, mover, settled, table, lanes, step, direct, lookup, words, ranks, scale, weight):
-    """Bit mask of the greedy cells of each position and their value; when `settled`, of the one cell whose image
-    in the orbit's smallest position comes first.
+def orbits(learner: QLearner, met: Decisions) -> Decisions:
+    """`met` for the smallest position of each orbit only; the same where the table is not symmetric.
+
+    In every other position of the orbit the policy plays what the first symmetry that gives the smallest maps there.
     """
-    result = np.zeros(len(positions), dtype=np.int64)
-    values = np.empty(len(positions))
-    codes = np.empty(LANES, dtype=np.int64)
-    cells = step.shape[1]
-    for n in range(len(positions)):
-        codes[:] = 0
-        rest = positions[n]
-        for cell in range(cells):
-            if rest % 3:
-                for lane in range(LANES):
-                    codes[lane] += step[rest % 3 - 1, cell, lane]
-            rest //= 3
-        image = lanes[np.argmin(codes)]
-        best = -np.inf
-        chosen = 0
-        rest = positions[n]
-        for cell in range(cells):
-            if rest % 3 == 0:
-                value = table[entry_of(direct, lookup, words, ranks, scale, weight, codes, mover, cell)]
-                if value > best:
-                    best = value
-                    result[n] = 1 << cell
-                    chosen = cell
-                elif value == best:
-                    if not settled:
-                        result[n] |= 1 << cell
-                    elif image[cell] < image[chosen]:
-                        result[n] = 1 << cell
-                        chosen = cell
-            rest //= 3
-        values[n] = best
-    return result, values
+    maps = learner.board.maps(learner.hyperparameters.symmetry)
+    smallest, which = canonical(met.positions, maps)
+    positions, first = np.unique(smallest, return_index=True)
+    playable = np.zeros((len(first), learner.board.cells), dtype=np.bool_)
+    cells = met.moves[first, np.newaxis] >> np.arange(learner.board.cells) & 1 == 1
+    np.put_along_axis(playable, maps[which[first]], cells, axis=1)
+    return Decisions(positions, _bit_masks(playable), met.values[first])
+
+
+def move_values(learner: QLearner, position: int) -> dict[int, float]:
+    """The table's value of each legal move, to the side that makes it."""
+    board = learner.board
+    marks = sum(mark != "." for mark in board.decode(position))
+    _, which, values = _move_values(learner, np.array([position], dtype=np.int32), marks)
+    values = _moved_back(learner, values, which)
+    return {move: float(values[0, move]) for move in board.legal_moves(position)}
+
+
+def _move_values(learner: QLearner, positions: np.ndarray, marks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of positions with so many marks those that are not over, int32 (n,), and what the table says of moves there.
+
+    Second the map that takes each one to the smallest of its orbit, (n,), and third the value of each cell of that,
+    float64 (n, cells), -inf where it is not empty.
+    """
+    game, board = learner.moves.graph, learner.board
+    smallest, which = canonical(positions, board.maps(learner.hyperparameters.symmetry))
+    ongoing, places = game.find(smallest, marks)
+    entries = game.rows(learner.moves.entry, marks)[places]
+    values = np.full((len(places), board.cells), -np.inf)
+    values[smallest[ongoing, np.newaxis] // board.powers % 3 == 0] = learner.table[entries].ravel()
+    return positions[ongoing], which[ongoing], values
+
+
+def _moved_back(learner: QLearner, by_cell: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Something (n, cells) about the cells of orbits' smallest positions, by the cells that the maps `which` took there."""
+    maps = learner.board.maps(learner.hyperparameters.symmetry)
+    return np.take_along_axis(by_cell, maps[which], axis=1)
+
+
+def _bit_masks(cells: np.ndarray) -> np.ndarray:
+    """Sets of cells, bool (n, cells), as uint16 (n,) with cell i in bit i."""
+    return (cells * (1 << np.arange(cells.shape[1], dtype=np.uint16))).sum(axis=1, dtype=np.uint16)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tictactoe.core.evaluation import check_grid, evaluate
 from tictactoe.core.game import Board
+from tictactoe.core.graph import move_graph
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.policy import Policy
 
 
 def main() -> None:
     """Touch what a search calls; argument types, and so compiled code, are the same for all boards."""
+    move_graph(Board(), "state-action", True)
     learner = QLearner(Board(), Hyperparameters(), 0)
     learner.train(1)
     evaluate(learner, settled=True)

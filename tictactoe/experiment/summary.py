@@ -14,9 +14,10 @@ from tictactoe.errors import UserError
 from tictactoe.experiment.journal import checksum
 from tictactoe.experiment.record import FORMAT, from_json, to_json
 
-DIGEST_VERSION = 2
+DIGEST_VERSION = 3
 """Rises when the digest covers something else."""
 FILE = "summary.json"
+ANOTHER_VERSION = "of another version"
 FEWEST_SEEDS = 6
 """With fewer there is no interval of the median that could be said to hold at 95 %."""
 
@@ -44,7 +45,7 @@ class TrialsCost:
     games: int
     games_per_cpu_s: float
     attempts: int
-    """How often the search was started."""
+    """Starts of the search in which a trial ended, and the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +188,12 @@ def read(folder: Path) -> Summary | Unfinished | None:
 
 
 def state(folder: Path) -> str:
-    """ "finished", "interrupted" or "failed"; else "damaged", or "of another version" when only the format is another."""
+    """ "finished", "interrupted" or "failed"; else "damaged", or `ANOTHER_VERSION` when only the format is another."""
     summary = read(folder)
     if summary is not None:
         return summary.status
     content = files.read_json(folder / FILE)
-    return "damaged" if content is None or content.get("format") == FORMAT else "of another version"
+    return "damaged" if content is None or content.get("format") == FORMAT else ANOTHER_VERSION
 
 
 def finished(folder: Path) -> Summary:
@@ -203,6 +204,6 @@ def finished(folder: Path) -> Summary:
     if not (folder / FILE).exists():
         raise UserError(f"{folder} holds no results; name the folder of a finished search")
     kind = state(folder)
-    if kind == "of another version":
+    if kind == ANOTHER_VERSION:
         raise UserError(f"{folder} holds results of another version of this program; run the search again, with --fresh")
     raise UserError(f"the search in {folder} is not finished but {kind}; run it again to the end")

@@ -59,6 +59,10 @@ def use_temporary_folder() -> None:
     own = temporary_folders(os.getpid())[0]
     own.mkdir(mode=0o700, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+    from tictactoe.core.compiled import FOLDER  # only here: the reaper, which imports this file too, has no use for Numba
+
+    if FOLDER is not None:  # where no other folder can be written to, it would be made again in the new one by each process
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(FOLDER).parent))
 
 
 def remove_temporary_folders(pid: int) -> None:

@@ -17,8 +17,7 @@ from rich.text import Text
 
 from tictactoe.core.game import Board
 from tictactoe.core.learner import QLearner
-from tictactoe.core.policy import Policy
-from tictactoe.core.table import entry_of
+from tictactoe.core.policy import Policy, move_values
 from tictactoe.errors import UserError
 
 SINGLE_KEYS = 9
@@ -155,18 +154,6 @@ def draw(board: Board, position: int, last: int | None = None, values: dict[int,
 def _signed(value: float) -> str:
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text
-
-
-def move_values(learner: QLearner, position: int) -> dict[int, float]:
-    """The table's value of each legal move, to the side that makes it."""
-    board, e = learner.board, learner.entries
-    digits = np.array([position // 3**cell % 3 for cell in range(board.cells)])
-    codes = (digits * 3 ** board.lanes(learner.hyperparameters.symmetry).astype(np.int64)).sum(axis=1)
-    side = board.to_move(position)
-    return {
-        move: float(learner.table[entry_of(e.direct, e.lookup, e.words, e.ranks, e.scale, e.weight, codes, side, move)])
-        for move in board.legal_moves(position)
-    }
 
 
 def values_for_opponent(learner: QLearner, position: int) -> dict[int, float]:
