@@ -20,7 +20,6 @@ DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Its kills are errors that Tune does not know and ends the search for. The kernel's it knows: it tries the trial again.
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # file loggers cost more than a short trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: see Interrupt
     "WANDB_SILENT": "true",
