@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
-from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, to_json
+from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, names, to_json
 
 
 class Entry(Protocol):
@@ -66,8 +66,10 @@ class Journal(Generic[E]):
         content = json.loads(line)
         if content.pop("crc32") != checksum(content) or content.pop("format") != FORMAT:
             raise ValueError("checksum or format")
-        kind = next(kind for kind in self._kinds if content.keys() == {*kind.__dataclass_fields__})  # type: ignore[attr-defined]
-        return from_json(kind, content)
+        for kind in self._kinds:
+            if content.keys() == set(names(kind)):
+                return from_json(kind, content)
+        raise ValueError("fields of no kind that this journal holds")
 
 
 def trials(folder: Path) -> Journal[Record | Failure]:
