@@ -81,8 +81,9 @@ class Relay(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also called for trials that a scheduler ended; not for those that the time budget cuts short."""
-        if _index(trial) not in self._ended and trial.last_result.get("games"):
-            self._finish(trial, trial.last_result, stopped=True)
+        result = trial.last_result
+        if _index(trial) not in self._ended and result.get("games") and not result["final"]:
+            self._finish(trial, result, stopped=True)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = self._reason(trial)
@@ -130,8 +131,9 @@ class Relay(tune.Callback):
         try:
             self._journal.append(entry)
         except OSError as error:
-            self.unwritable = self.unwritable or error
-            self._give_up()
+            if self.unwritable is None:
+                self.unwritable = error
+                self._give_up()
             return False
         self._ended.add(entry.index)
         return True
