@@ -20,8 +20,8 @@ from tests.support.reference import Reference
 from tests.tuning.test_determinism import plain_processor
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.policy import move_values
-from tictactoe.experiment.replicates import Job, Replicates
+from tictactoe.experiment.record import Task
+from tictactoe.experiment.replicates import Replicates
 
 OPTIONS = {
     "bootstrap": ["2-ply", "negamax"],
@@ -117,11 +117,12 @@ def test_values_out_of_range_are_named(field: str, value: object) -> None:
     ],
 )  # fmt: skip
 def test_known_learners_reach_optimal_play_when_they_should(h: Hyperparameters, low: float, high: float) -> None:
-    replicates = Replicates(Job("3x3x3", seeds=32, games=50_000, seed=1), h)
+    replicates = Replicates(Task("3x3x3", seeds=32, games=50_000, seed=1), h)
     replicates.advance(float("inf"), 50_000)
-    metrics = replicates.metrics()
-    assert low <= metrics["median"] <= high
-    assert metrics["solved"] >= 30
+    progress = replicates.progress()
+    assert progress.median is not None
+    assert low <= progress.median <= high
+    assert progress.solved >= 30
 
 
 def test_symmetric_tables_learn_symmetric_values() -> None:

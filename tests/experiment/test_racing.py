@@ -32,7 +32,7 @@ def drawn(generator: np.random.Generator, kind: Kind, seeds: int) -> Games:
 def raced(run: int, kinds: list[Kind], looks: tuple[int, ...], allowed: int = 10**6, error: float = ERROR) -> Race:
     data = [drawn(np.random.default_rng([run, place]), kind, max(looks)) for place, kind in enumerate(kinds)]
     ended = race(
-        len(kinds), looks, allowed, BUDGET, lambda chosen, first, last: [data[place][first:last] for place in chosen],
+        len(kinds), looks, allowed, BUDGET, lambda entrants, first, last: [data[place][first:last] for place in entrants],
         lambda number: np.random.default_rng([run, 99, number]), error=error, draws=DRAWS,
     )  # fmt: skip
     assert ended is not None
@@ -47,9 +47,9 @@ def test_p_values_are_the_share_of_sign_patterns(seeds: int) -> None:
     patterns = np.array(list(itertools.product((-1, 1), repeat=seeds)))
     exact = (patterns @ differences >= differences.sum(axis=0)).mean(axis=0)
     assert exact[1:].tolist() == [2**-seeds, 1.0]
-    found = p_values(differences, generator)
+    values = p_values(differences, generator)
     slack = 0 if seeds <= 14 else 4 * np.sqrt(exact * (1 - exact) / 20_000) + 1 / 20_000
-    assert np.all(np.abs(found - exact) <= slack)
+    assert np.all(np.abs(values - exact) <= slack)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.005])
@@ -88,7 +88,7 @@ SETTINGS = {
 def test_the_best_is_left_in_95_of_100_races(name: str) -> None:
     """The best is last in order, so that not even equal numbers favour it."""
     kinds, looks, best = SETTINGS[name]
-    missed = np.mean([best not in raced(run, kinds, looks).left for run in range(RUNS)])
+    missed = np.mean([best not in raced(run, kinds, looks).tied for run in range(RUNS)])
     assert missed <= ERROR + SLACK
 
 
@@ -96,24 +96,24 @@ def test_without_the_correction_the_best_would_be_missed_often() -> None:
     """What makes the test above one that can fail: 5 % at every comparison and look lose the best in every third race."""
     kinds, looks, best = SETTINGS["equal"]
     uncorrected = ERROR * len(looks) * (len(kinds) - 1)
-    missed = np.mean([best not in raced(run, kinds, looks, error=uncorrected).left for run in range(300)])
+    missed = np.mean([best not in raced(run, kinds, looks, error=uncorrected).tied for run in range(300)])
     assert missed > 0.2
 
 
 def test_clearly_worse_ones_are_dropped_and_the_race_ends_early() -> None:
     ended = [raced(run, [(700, 0.0)] * 7 + [(450, 0.0)], (12, 24, 48)) for run in range(200)]
     assert all(race.order[0] == 7 for race in ended)
-    assert np.mean([race.left == {7} for race in ended]) > 0.97
+    assert np.mean([race.tied == {7} for race in ended]) > 0.97
     assert np.mean([race.rounds for race in ended]) < 2.1
     assert all(max(map(len, race.games)) == {1: 12, 2: 24, 3: 48}[race.rounds] for race in ended)
 
 
 def test_equal_ones_are_found_tied() -> None:
-    left = [len(raced(run, [(450, 0.0)] * 8, (12, 24, 48)).left) for run in range(300)]
-    assert np.mean(left) > 7.5
-    same = race(3, (8,), 24, BUDGET, lambda chosen, first, last: [[476] * 8] * 3, lambda n: np.random.default_rng(n))
+    tied = [len(raced(run, [(450, 0.0)] * 8, (12, 24, 48)).tied) for run in range(300)]
+    assert np.mean(tied) > 7.5
+    same = race(3, (8,), 24, BUDGET, lambda entrants, first, last: [[476] * 8] * 3, lambda n: np.random.default_rng(n))
     assert same is not None
-    assert (same.order, same.left, same.rounds) == ([0, 1, 2], {0, 1, 2}, 1)
+    assert (same.order, same.tied, same.rounds) == ([0, 1, 2], {0, 1, 2}, 1)
 
 
 def test_a_race_keeps_to_what_it_may_cost_and_spends_what_dropping_saves() -> None:
@@ -123,10 +123,10 @@ def test_a_race_keeps_to_what_it_may_cost_and_spends_what_dropping_saves() -> No
         assert 200 < played <= 225
         assert {len(games) for games in ended.games[4:]} == {12}
         assert min(len(games) for games in ended.games[:4]) > 225 // 12
-        assert set(ended.order[:4]) == {0, 1, 2, 3} == ended.left | ({0, 1, 2, 3} - ended.left)
+        assert set(ended.order[:4]) == {0, 1, 2, 3} == ended.tied | ({0, 1, 2, 3} - ended.tied)
     short = raced(0, [(450, 0.0)] * 5, (8,), allowed=12)
     assert [len(games) for games in short.games] == [2] * 5
-    assert len(short.left) == 5
+    assert len(short.tied) == 5
 
 
 def test_a_race_can_be_given_up() -> None:
@@ -135,7 +135,7 @@ def test_a_race_can_be_given_up() -> None:
 
 def test_one_alone_wins() -> None:
     ended = raced(0, [(450, 1.0)], (8,))
-    assert (ended.order, ended.left) == ([0], {0})
+    assert (ended.order, ended.tied) == ([0], {0})
 
 
 def test_unsolved_replicates_count_as_10_budgets() -> None:
@@ -160,9 +160,9 @@ def test_an_interval_without_enough_seeds_is_their_range_and_says_how_sure_it_is
 def test_intervals_miss_as_often_as_said(seeds: int) -> None:
     """Sharp from both sides on continuous values."""
     samples = np.random.default_rng(seeds).lognormal(size=(6_000, seeds))
-    found = [median_interval(sample.tolist(), 0.05) for sample in samples]
-    missed = np.mean([not low <= 1.0 <= high for low, high, _ in found])
-    rate = found[0][2]
+    intervals = [median_interval(sample.tolist(), 0.05) for sample in samples]
+    missed = np.mean([not low <= 1.0 <= high for low, high, _ in intervals])
+    rate = intervals[0][2]
     assert rate <= 0.05
     assert abs(missed - rate) < 4 * math.sqrt(rate / len(samples))
 
@@ -175,7 +175,7 @@ def test_the_winners_interval_holds_though_it_was_picked(entrants: int, looks: t
     for run in range(runs):
         values = np.random.default_rng([5, run]).lognormal(6, 0.5, (entrants, max(looks))).round().astype(int).tolist()
         ended = race(
-            entrants, looks, 20 * entrants, 10**6, lambda chosen, a, b, v=values: [v[place][a:b] for place in chosen],
+            entrants, looks, 20 * entrants, 10**6, lambda racing, a, b, v=values: [v[place][a:b] for place in racing],
             lambda number, r=run: np.random.default_rng([r, number]), draws=DRAWS // 4,
         )  # fmt: skip
         assert ended is not None
@@ -196,8 +196,8 @@ from tictactoe.experiment.selection import generator
 signs = generator(3, 1)
 games = [[int(100 * 1.25 ** int(step)) for step in row] for row in generator(3, 0).integers(0, 28, (48, 40))]
 values = np.stack([log_games(row, 50_000) for row in games])
-found = p_values(values[:, 1:] - values[:, :1], signs)
-print(hashlib.sha256(values.tobytes() + found.tobytes()).hexdigest(), len(set(found.tolist())))
+p = p_values(values[:, 1:] - values[:, :1], signs)
+print(hashlib.sha256(values.tobytes() + p.tobytes()).hexdigest(), len(set(p.tolist())))
 """
 
 

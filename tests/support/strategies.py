@@ -1,0 +1,66 @@
+"""Any record that a search can write, for Hypothesis."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.record import CurvePoint, Failure, FreshBlock, Record
+
+unit = st.floats(0, 1)
+number = st.floats(allow_nan=False, allow_infinity=False)
+whole = st.integers(0, 10**13)
+games_to_optimal = st.lists(st.none() | whole, max_size=4).map(tuple)
+quantiles = st.tuples(number, number, number)
+
+hyperparameters = st.builds(
+    Hyperparameters,
+    alpha_start=st.floats(0.01, 1),
+    alpha_end=st.floats(0.01, 1),
+    alpha_decay=st.floats(1, 1000),
+    gamma=unit,
+    epsilon_start=unit,
+    epsilon_end=unit,
+    epsilon_decay=st.floats(1, 1000),
+    q_init=st.floats(-2, 2),
+    bootstrap=st.sampled_from(["2-ply", "negamax"]),
+    replay=st.sampled_from(["forward", "backward"]),
+    table=st.sampled_from(["state-action", "afterstate"]),
+    symmetry=st.booleans(),
+)
+curve_points = st.builds(
+    CurvePoint, games=whole, optimal=whole, exploitability=quantiles, loss_vs_random=quantiles, mean_loss=number
+)
+records = st.builds(
+    Record,
+    par10=number,
+    median=st.none() | number,
+    solved=whole,
+    exploitability=number,
+    loss_vs_random=number,
+    games=whole,
+    learner_cpu_s=number,
+    games_to_optimal=games_to_optimal,
+    played=whole,
+    share=number,
+    earlier_cpu_s=number,
+    history=st.lists(curve_points, max_size=2).map(tuple),
+    index=whole,
+    attempt=whole,
+    config=hyperparameters,
+    started_s=number,
+    ended_s=number,
+    worker=whole,
+    stopped=st.booleans(),
+)
+failures = st.builds(Failure, index=whole, attempt=whole, config=hyperparameters, error=st.text())
+blocks = st.builds(
+    FreshBlock,
+    index=whole,
+    trial=whole,
+    config=hyperparameters,
+    first=whole,
+    games_to_optimal=games_to_optimal,
+    learner_cpu_s=number,
+)
+entries = records | failures | blocks
