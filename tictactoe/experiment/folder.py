@@ -42,9 +42,13 @@ class Folder:
             self._move_aside()
         self.notes: list[str] = []
         """What is damaged and will be mended, in words."""
-        self.created = self._identify()
-        """When the search was begun, in digits; with the name it tells it from all others."""
-        self.notes += self._mend_journals() or self._damage()
+        try:
+            self.created = self._identify()
+            """When the search was begun, in digits; with the name it tells it from all others."""
+            self.notes += self._mend_journals() or self._damage()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def __enter__(self) -> Folder:
         return self
