@@ -34,8 +34,10 @@ def read(file: Path) -> dict[str, str]:
     except (OSError, UnicodeError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}); mend or remove it") from None
     for binding in bindings:
+        text = binding.original.string  # begins with the empty lines before it
+        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and (not binding.key or "=" in binding.key or binding.value is None)):
-            raise UserError(f"{file}, line {binding.original.line}: not of the form KEY=value; mend or remove it")
+            raise UserError(f"{file}, line {line}: not of the form KEY=value; mend or remove it")
         if "\0" in (binding.key or "") + (binding.value or ""):
-            raise UserError(f"{file}, line {binding.original.line}: holds a null character; mend or remove it")
+            raise UserError(f"{file}, line {line}: holds a null character; mend or remove it")
     return {binding.key: binding.value or "" for binding in bindings if binding.key}
