@@ -9,16 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import records as made
 from tests.support.program import ROOT, clean_environment
 from tictactoe.commands import find
 from tictactoe.errors import UserError
+from tictactoe.experiment import summary
+from tictactoe.experiment.summary import Unfinished
+
+FINISHED = made.summary([made.record()])
 
 
-def put(results: Path, name: str, summary: str, at: int) -> Path:
-    """A search's folder with a summary.json of the given text and time."""
+def put(results: Path, name: str, content: Unfinished | str, at: int) -> Path:
+    """A search's folder with a summary.json of this content and time."""
     (results / name).mkdir(parents=True)
     path = results / name / "summary.json"
-    path.write_text(summary)
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        summary.write(results / name, content)
     os.utime(path, (at, at))
     return results / name
 
@@ -34,22 +42,27 @@ def run(home: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_named_search_or_the_one_finished_last(tmp_path: Path) -> None:
-    finished, interrupted = '{"status": "finished"}', '{"status": "interrupted"}'
-    first, last = put(tmp_path, "z", finished, 100), put(tmp_path, "a", finished, 200)
-    put(tmp_path, "newer", interrupted, 300)
+    first, last = put(tmp_path, "z", FINISHED, 100), put(tmp_path, "a", FINISHED, 200)
+    put(tmp_path, "newer", made.unfinished(), 300)
+    put(tmp_path, "broken", made.unfinished(status="failed"), 300)
     put(tmp_path, "torn", '{"status": "fini', 400)
     put(tmp_path, "odd", "[]", 500)
+    put(tmp_path, "old", '{"status": "finished"}', 600)
     (tmp_path / "stray").write_text("")
     assert find(tmp_path, None) == last
     assert find(tmp_path, "z") == first
     with pytest.raises(UserError, match=r"NAME 'newer': this search is not finished but interrupted; finished ones: a, z$"):
         find(tmp_path, "newer")
+    with pytest.raises(UserError, match=r"NAME 'broken': this search is not finished but failed; finished ones: a, z$"):
+        find(tmp_path, "broken")
+    with pytest.raises(UserError, match=r"NAME 'old': this search is not finished but of another version; finished ones: a, z$"):
+        find(tmp_path, "old")
     with pytest.raises(UserError, match=r"NAME 'torn': this search is not finished but damaged; finished ones: a, z$"):
         find(tmp_path, "torn")
     with pytest.raises(UserError, match=r"NAME 'none': no such search in .*; finished ones: a, z$"):
         find(tmp_path, "none")
     for number in range(5):
-        put(tmp_path, f"more{number}", finished, 1000 - number)
+        put(tmp_path, f"more{number}", FINISHED, 1000 - number)
     with pytest.raises(UserError, match=r"finished ones: more0, more1, more2, more3, more4 and 2 more$"):
         find(tmp_path, "none")
 
@@ -64,7 +77,7 @@ def test_no_search_is_one_line_and_exit_2(tmp_path: Path, command: str) -> None:
 
 
 def test_a_damaged_policy_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    folder = put(tmp_path / "results", "mine", '{"status": "finished"}', 100)
+    folder = put(tmp_path / "results", "mine", FINISHED, 100)
     for text, part in (("{", "is not a policy file"), ('{"board": "1x1x1", "moves": {}}', "no move in position")):
         (folder / "policy.json").write_text(text)
         code, _, errors = run(tmp_path, "play", "--as", "O")

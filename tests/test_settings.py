@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,26 @@ from hypothesis import strategies as st
 from tests.support.program import ROOT
 from tictactoe import settings
 from tictactoe.errors import UserError
-from tictactoe.settings import Settings, load
+from tictactoe.process import environment
+from tictactoe.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An empty folder to be in, and an environment without ours, which is as it was afterwards."""
+    before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith(("TICTACTOE_", "WANDB_", "RAY_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def load(arguments: list[str]) -> Settings:
+    """The settings of a command line as the program comes to them: what belongs into the environment is there before."""
+    return settings.load(arguments, environment.prepare())
 
 
 def write_env(folder: Path, text: str) -> None:
@@ -33,8 +44,8 @@ def test_command_line_over_environment_over_env_file_over_defaults(clean: Path, 
     write_env(clean, "TICTACTOE_SEEDS=3\nTICTACTOE_GAMES=300\nTICTACTOE_SEED=3\nUNKNOWN=x\nTICTACTOE_UNKNOWN=x\n")
     monkeypatch.setenv("TICTACTOE_GAMES", "200")
     monkeypatch.setenv("TICTACTOE_SEED", "2")
-    chosen = load(["--seed", "1"])
-    assert (chosen.seed, chosen.games, chosen.seeds, chosen.num_samples) == (1, 200, 3, 64)
+    loaded = load(["--seed", "1"])
+    assert (loaded.seed, loaded.games, loaded.seeds, loaded.num_samples) == (1, 200, 3, 64)
 
 
 def test_other_lines_of_the_env_file_go_to_the_environment_where_not_set(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +57,6 @@ def test_other_lines_of_the_env_file_go_to_the_environment_where_not_set(clean: 
     assert os.environ["WANDB_PROJECT"] == "mine"
     assert os.environ["WANDB_ENTITY"] == "environment"
     assert os.environ["RAY_SOMETHING"] == "1"
-    for name in ("WANDB_PROJECT", "RAY_SOMETHING"):
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("key", ["", "your-key-here"])
@@ -57,13 +66,12 @@ def test_a_placeholder_key_is_no_key(clean: Path, key: str) -> None:
     assert "WANDB_API_KEY" not in os.environ
 
 
-def test_keys_are_secret(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_secret(clean: Path) -> None:
     write_env(clean, "WANDB_API_KEY=abcdef123456\n")
-    chosen = load([])
-    assert chosen.wandb_api_key is not None
-    assert chosen.wandb_api_key.get_secret_value() == "abcdef123456"
-    assert "abcdef123456" not in repr(chosen) + chosen.model_dump_json()
-    monkeypatch.delenv("WANDB_API_KEY")
+    loaded = load([])
+    assert loaded.wandb_api_key is not None
+    assert loaded.wandb_api_key.get_secret_value() == "abcdef123456"
+    assert "abcdef123456" not in repr(loaded) + loaded.model_dump_json()
 
 
 def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +130,7 @@ def test_bad_values_name_where_they_come_from(clean: Path, monkeypatch: pytest.M
         load([])
 
 
-@pytest.mark.parametrize(
-    "content", [b"not an assignment\n", b"A=1\n'unclosed=1\n", b"\xff\xfe\n", b"KEY\n", b"A=\x00\n", b"'a=b'=1\n"]
-)
+@pytest.mark.parametrize("content", [b"not an assignment\n", b"\xff\xfe\n", b"A=\x00\n"])
 def test_a_malformed_env_file_is_named(clean: Path, content: bytes) -> None:
     (clean / ".env").write_bytes(content)
     with pytest.raises(UserError, match=r"\.env.*mend or remove it"):
@@ -152,10 +158,10 @@ def test_the_help_names_every_command_and_a_command_has_only_its_options() -> No
     text = settings.parser().format_help()
     for command, (_, options) in settings.COMMANDS.items():
         assert f"main.py {command} [NAME]" in text
-        found = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
+        listed = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
         assert sorted(
             {"--help", *("--as" if name == "play_as" else "--" + name.replace("_", "-") for name in options)}
-        ) == sorted({*found})
+        ) == sorted({*listed})
     assert "--as" not in text
 
 
@@ -164,8 +170,8 @@ def test_commands_take_a_name_and_the_environment_but_are_named_only_on_the_comm
 ) -> None:
     monkeypatch.setenv("TICTACTOE_COMMAND", "play")
     assert load([]).command == "search"
-    chosen = load(["play", "mine", "--as", "O", "--results-dir", "there"])
-    assert (chosen.command, chosen.name, chosen.play_as, chosen.results_dir) == ("play", "mine", "O", clean / "there")
+    loaded = load(["play", "mine", "--as", "O", "--results-dir", "there"])
+    assert (loaded.command, loaded.name, loaded.play_as, loaded.results_dir) == ("play", "mine", "O", clean / "there")
     write_env(clean, "TICTACTOE_NAME=theirs\nTICTACTOE_PLAY_AS=O\n")
     assert (load(["play"]).name, load(["play"]).play_as) == ("theirs", "O")
     assert load(["report"]).command == "report"
@@ -185,7 +191,7 @@ def test_a_variable_that_is_set_but_empty_hides_no_line_of_the_file(clean: Path,
     assert key is not None and key.get_secret_value() == os.environ["WANDB_API_KEY"] == "secret"
 
 
-SWITCHES = ("fresh", "hold", "verbose", "check")
+SWITCHES = ("fresh", "retry_failed", "hold", "verbose", "check")
 SECRETS = ("wandb_api_key", "ray_auth_token")
 
 
