@@ -1,0 +1,266 @@
+"""The relay, told of made-up trials as Tune tells of real ones: the journal first, then whoever wants to hear."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import records as made
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment import journal as journals
+from tictactoe.experiment.record import Failure, Progress, Record, part
+from tictactoe.tuning import relay as relays
+from tictactoe.tuning.relay import Relay
+from tictactoe.tuning.trial import state_file
+
+
+class Trial:
+    """What the relay knows of one of Tune's trials."""
+
+    def __init__(self, index: int) -> None:
+        self.config = {"trial": {"index": index, "hyperparameters": made.config(index).as_dict()}}
+        self.last_result: dict[str, Any] = {}
+        self.error: Exception | None = None
+
+    def get_pickled_error(self) -> Exception | None:
+        return self.error
+
+
+@dataclass
+class Observer:
+    """Writes down what it hears, with what the journal holds by then."""
+
+    folder: Path
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    written: list[list[int]] = field(default_factory=list)
+
+    def _hear(self, *event: Any) -> None:
+        self.events.append(event)
+        self.written.append([entry.index for entry in journals.trials(self.folder).read()])
+
+    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+        self._hear("search")
+
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        assert config == made.config(index)
+        self._hear("started", index)
+
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        self._hear("reported", index, progress.games, final)
+
+    def trial_finished(self, record: Record) -> None:
+        self._hear("finished", record.index)
+
+    def trial_failed(self, failure: Failure) -> None:
+        self._hear("failed", failure.index, failure.error)
+
+    def trial_noted(self, index: int, text: str) -> None:
+        self._hear("noted", index, text)
+
+
+class Search:
+    """A relay, what stands around it, and Tune's part."""
+
+    def __init__(self, folder: Path, observers: int = 1) -> None:
+        self.folder = folder
+        self.journal = journals.trials(folder)
+        self.observers = [Observer(folder) for _ in range(observers)]
+        self.interrupted = False
+        self.given_up = 0
+        self.relay = Relay(self.journal, 3, self.observers, self._give_up, lambda: self.interrupted, folder)
+
+    def _give_up(self) -> None:
+        self.given_up += 1
+
+    @property
+    def events(self) -> list[tuple[Any, ...]]:
+        return self.observers[0].events
+
+    @property
+    def entries(self) -> list[Record | Failure]:
+        return journals.trials(self.folder).read()
+
+    def start(self, index: int) -> Trial:
+        trial = Trial(index)
+        self.relay.on_trial_start(0, [trial], trial)
+        return trial
+
+    def report(self, trial: Trial, progress: Progress | None, final: bool = False, **more: Any) -> None:
+        """A result, as Tune keeps it before it tells of it."""
+        games = progress.games if progress else 0
+        result = {"progress": progress, "final": final, "done": final, "error": None, "note": None, "games": games, "pid": 77}
+        trial.last_result = result | more
+        self.relay.on_trial_result(0, [trial], trial, trial.last_result)
+
+    def complete(self, trial: Trial) -> None:
+        self.relay.on_trial_complete(0, [trial], trial)
+
+
+HALF = made.progress(games=5_000, share=0.5, played=10_000)
+WHOLE = made.progress()
+
+
+@pytest.fixture(autouse=True)
+def memory_kills(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many processes the kernel has ended for want of memory."""
+    monkeypatch.setattr(relays, "memory_kills", lambda: 4)
+    return lambda number: monkeypatch.setattr(relays, "memory_kills", lambda: number)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    return Search(tmp_path)
+
+
+def test_a_trial_that_reports_and_finishes(search: Search) -> None:
+    state = state_file(search.folder, 5)
+    state.touch()
+    trial = search.start(5)
+    search.report(trial, HALF)
+    assert state.exists()
+    search.report(trial, WHOLE, final=True)
+    search.complete(trial)
+    assert search.events == [
+        ("started", 5),
+        ("reported", 5, 5_000, False),
+        ("reported", 5, 10_000, True),
+        ("finished", 5),
+    ]
+    assert search.observers[0].written == [[], [], [], [5]]  # on the disk before anybody hears of it
+    (record,) = search.entries
+    assert isinstance(record, Record)
+    assert part(record, Progress) == WHOLE
+    assert (record.index, record.attempt, record.config, record.worker, record.stopped) == (5, 3, made.config(5), 77, False)
+    assert 0 <= record.started_s <= record.ended_s < 5
+    assert not state.exists()
+    assert search.relay.unwritable is None
+
+
+def test_all_observers_hear_all(tmp_path: Path) -> None:
+    search = Search(tmp_path, observers=2)
+    search.report(search.start(0), WHOLE, final=True)
+    assert search.observers[0].events == search.observers[1].events != []
+
+
+def test_a_note_comes_before_the_report_that_brings_it(search: Search) -> None:
+    search.report(search.start(1), HALF, note="goes on after 5,000 games")
+    assert search.events[1:] == [("noted", 1, "goes on after 5,000 games"), ("reported", 1, 5_000, False)]
+
+
+def test_a_scheduler_stops_a_trial(search: Search) -> None:
+    state = state_file(search.folder, 2)
+    state.touch()
+    trial = search.start(2)
+    search.report(trial, HALF)
+    search.complete(trial)
+    (record,) = search.entries
+    assert isinstance(record, Record)
+    assert (record.stopped, record.games) == (True, 5_000)
+    assert search.events[-1] == ("finished", 2)
+    assert not state.exists()
+
+
+def test_a_trial_that_has_shown_nothing_yet_is_no_record(search: Search) -> None:
+    trial = search.start(0)
+    search.complete(trial)
+    search.report(trial, made.progress(games=0, share=0.01, played=50))
+    search.complete(trial)
+    assert search.entries == []
+    assert [event[0] for event in search.events] == ["started", "reported"]
+
+
+def test_a_trial_fails_by_an_error_of_its_own(search: Search) -> None:
+    trial = search.start(4)
+    search.report(trial, HALF)
+    search.report(trial, None, final=True, error="ValueError: broken")
+    search.complete(trial)
+    assert search.entries == [made.failure(4, attempt=3)]
+    assert search.events[-1] == ("failed", 4, "ValueError: broken")
+    assert search.observers[0].written[-1] == [4]
+    assert [event[0] for event in search.events].count("reported") == 1
+
+
+def test_a_lost_process_is_recovered(search: Search) -> None:
+    trial = search.start(0)
+    search.report(trial, HALF)
+    trial.error = RuntimeError("\n  The actor died.\n\n  Its worker is gone.\n  And more.\n")
+    search.relay.on_trial_recover(0, [trial], trial)
+    search.relay.on_trial_start(0, [trial], trial)
+    search.report(trial, WHOLE, final=True)
+    assert search.events[2:] == [
+        ("noted", 0, "is tried again: The actor died. Its worker is gone."),
+        ("started", 0),
+        ("reported", 0, 10_000, True),
+        ("finished", 0),
+    ]
+    assert len(search.entries) == 1
+
+
+def test_a_process_that_is_lost_once_too_often(search: Search) -> None:
+    trial = search.start(0)
+    search.relay.on_trial_error(0, [trial], trial)
+    search.relay.on_trial_error(0, [trial], trial)
+    assert search.events[1:] == [("failed", 0, "its process died")]
+    assert search.entries == [made.failure(0, attempt=3, error="its process died")]
+
+
+def test_want_of_memory_is_named_once_for_each_kill(search: Search, memory_kills: Callable[[int], None]) -> None:
+    first, second = search.start(0), search.start(1)
+    for trial in (first, second):
+        trial.error = RuntimeError("The actor died.")
+    memory_kills(5)
+    search.relay.on_trial_recover(0, [first], first)
+    search.relay.on_trial_recover(0, [second], second)
+    memory_kills(6)
+    search.relay.on_trial_error(0, [first], first)
+    want = "its process was ended for want of memory"
+    assert search.events[2:] == [
+        ("noted", 0, f"is tried again: {want}"),
+        ("noted", 1, "is tried again: The actor died."),
+        ("failed", 0, want),
+    ]
+
+
+def test_a_journal_that_cannot_be_written_ends_the_search(search: Search) -> None:
+    search.journal.path.mkdir()
+    state = state_file(search.folder, 0)
+    state.touch()
+    search.observers[0]._hear = lambda *event: search.events.append(event)  # type: ignore[method-assign]
+    first, second = search.start(0), search.start(1)
+    search.report(first, WHOLE, final=True)
+    search.report(second, None, final=True, error="ValueError: broken")
+    assert isinstance(search.relay.unwritable, IsADirectoryError)
+    assert search.given_up == 1
+    assert state.exists()  # the trial is still to be finished
+    assert [event[0] for event in search.events] == ["started", "started", "reported"]
+
+    search.journal.path.rmdir()  # there is room again: what Tune says next makes no stopped trial of a finished one
+    search.complete(first)
+    assert search.entries == []
+    assert state.exists()
+
+
+def test_what_fails_in_an_interrupted_search_is_not_the_trials_fault(search: Search) -> None:
+    first, second = search.start(0), search.start(1)
+    search.interrupted = True
+    search.report(first, None, final=True, error="KeyboardInterrupt")
+    search.relay.on_trial_error(0, [second], second)
+    assert search.entries == []
+    assert not search.journal.path.exists()
+    assert [event[0] for event in search.events] == ["started", "started"]
+
+
+def test_a_state_that_cannot_be_removed_is_no_failure(search: Search) -> None:
+    state_file(search.folder, 0).mkdir()
+    search.report(search.start(0), WHOLE, final=True)
+    assert len(search.entries) == 1
+    assert search.events[-1] == ("finished", 0)
+
+
+def test_tune_may_pickle_it(search: Search) -> None:
+    assert vars(pickle.loads(pickle.dumps(search.relay))) == {}

@@ -1,0 +1,148 @@
+"""Which trials a search runs and what it makes of them, with Tune left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import records as made
+from tictactoe.experiment import journal as journals
+from tictactoe.experiment.record import Failure, Record
+from tictactoe.process.interrupt import Interrupt
+from tictactoe.settings import Settings
+from tictactoe.tuning import search
+from tictactoe.tuning.trial import READY, state_file
+
+
+class Started:
+    """An observer that keeps what was there at the start."""
+
+    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+        self.finished = [record.index for record in records]
+        self.failed = [failure.index for failure in failures]
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Has each missing trial finish at once on one slot; the trials of each fit."""
+    asked: list[list[int]] = []
+
+    def fit(settings: Settings, folder: Path, attempt: int, missing: list[int], *rest: Any) -> None:
+        asked.append(missing)
+        for index in missing:
+            journals.trials(folder).append(
+                made.record(index, attempt=attempt, started_s=2.0 * len(asked), ended_s=2.0 * len(asked) + 4)
+            )
+
+    monkeypatch.setattr(search, "_fit", fit)
+    monkeypatch.setattr(search, "node_resources", lambda: [{"CPU": 1.0}])
+    return asked
+
+
+def run(folder: Path, observer: Any = None, interrupt: Interrupt | None = None, **options: Any) -> Any:
+    settings = made.settings(**({"num_samples": 4, "seeds": 2, "games": 10_000} | options))
+    return search.run(settings, folder, interrupt or Interrupt(), [observer or Started()])
+
+
+def put(folder: Path, *entries: Record | Failure) -> None:
+    for entry in entries:
+        journals.trials(folder).append(entry)
+
+
+def test_a_new_search_runs_all(tmp_path: Path, fits: list[list[int]]) -> None:
+    outcome = run(tmp_path)
+    assert fits == [[0, 1, 2, 3]]
+    assert [record.index for record in outcome.records] == [0, 1, 2, 3]
+    assert (outcome.failures, outcome.truncated) == ([], False)
+    assert {record.attempt for record in outcome.records} == {1} == {outcome.cost.attempts}
+
+
+def test_only_what_is_missing_is_run(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, made.record(2), made.failure(0, attempt=2))
+    observer = Started()
+    outcome = run(tmp_path, observer)
+    assert (observer.finished, observer.failed) == ([2], [0])
+    assert fits == [[1, 3]]
+    assert [record.attempt for record in outcome.records] == [3, 1, 3]
+    assert outcome.failures == [made.failure(0, attempt=2)]
+    assert (outcome.truncated, outcome.cost.attempts) == (False, 3)
+
+
+def test_failed_trials_are_run_again_when_asked_for(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, *(made.record(index) for index in (1, 2, 3)), made.failure(0))
+    assert len(run(tmp_path).failures) == 1
+    assert fits == []
+    observer = Started()
+    outcome = run(tmp_path, observer, retry_failed=True)
+    assert (observer.finished, observer.failed) == ([1, 2, 3], [])
+    assert fits == [[0]]
+    assert outcome.failures == []
+    assert [record.index for record in outcome.records] == [0, 1, 2, 3]
+
+
+def test_a_finished_search_is_not_run_but_added_up(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, *(made.record(index, earlier_cpu_s=0.5, started_s=1.0, ended_s=11.0) for index in range(4)))
+    cost = run(tmp_path).cost
+    assert fits == []
+    assert (cost.learner_cpu_s, cost.games, cost.games_per_cpu_s) == (8.0, 80_000, 10_000.0)
+    assert cost.learner_share == (8.0 - 2.0) / 10.0  # of the one slot, in the one attempt
+    assert cost.attempts == 2
+
+
+def test_an_interrupted_search_has_no_outcome(tmp_path: Path, fits: list[list[int]]) -> None:
+    interrupt = Interrupt()
+    interrupt.event.set()
+    assert run(tmp_path, interrupt=interrupt) is None
+    assert fits == []
+
+
+def test_a_search_that_ends_early_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[list[int]]) -> None:
+    monkeypatch.setattr(search, "_fit", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match=r"no trial finished within --time-budget 1e-09; give it more seconds"):
+        run(tmp_path, time_budget=1e-9)
+    with pytest.raises(RuntimeError, match="ended after 0 of 4 trials; run the same command again"):
+        run(tmp_path)
+    put(tmp_path, made.record(1))
+    assert run(tmp_path, time_budget=1e-9).truncated
+    with pytest.raises(RuntimeError, match="ended after 1 of 4 trials"):
+        run(tmp_path, time_budget=1e6)
+
+
+def test_all_trials_failed(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, *(made.failure(index, error=f"ValueError: {index}") for index in range(4)))
+    with pytest.raises(RuntimeError, match=r"all 4 trials failed; .*trial_00000\): ValueError: 0; .*--retry-failed"):
+        run(tmp_path)
+    assert fits == []
+    assert len(run(tmp_path, retry_failed=True).records) == 4
+
+
+def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 3.0}]
+    monkeypatch.setattr(search, "node_resources", lambda: nodes)
+    assert search.slots(made.settings(num_samples=64)) == 8
+    assert search.slots(made.settings(num_samples=64, cpus_per_trial=2)) == 3
+    assert search.slots(made.settings(num_samples=64, gpus_per_trial=0.5)) == 2
+    assert search.slots(made.settings(num_samples=64, max_concurrent=4)) == 4
+    assert search.slots(made.settings(num_samples=2)) == 2
+
+
+def test_states_of_finished_trials_are_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "unfinished"
+    search._clear(folder, [1])
+    for index in (0, 1):
+        state_file(folder, index).touch()
+    state_file(folder, 1).with_suffix(".hung").touch()
+    (folder / READY).mkdir()
+    (folder / READY / "process").touch()
+    search._clear(folder, [1, 2])
+    assert list(folder.iterdir()) == [state_file(folder, 1)]
+
+
+def test_the_time_budget_ends_the_search() -> None:
+    assert search.TimeBudget(0.0).stop_all()
+    budget = search.TimeBudget(100.0)
+    assert not budget.stop_all()
+    assert not budget("trial", {})
