@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cgroup import write_cgroup
 from tictactoe.errors import UserError
 from tictactoe.process import preflight
-from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB, Preflight, inspect, memory_limit_mib, usable_cpus
+from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB, Preflight, inspect
 from tictactoe.settings import Settings
-
-MIB = 2**20
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +32,8 @@ def check(tmp_path: Path) -> Callable[..., Preflight]:
     """Preflight of settings with results under tmp_path, in a cgroup without limits unless one is given."""
 
     def run(cgroup: Path = tmp_path / "none", shm: Path = Path("/dev/shm"), **options: object) -> Preflight:
-        chosen = {"results_dir": tmp_path / "results", "dashboard_port": free_port()} | options
-        return inspect(Settings(**chosen), cgroup=cgroup, shm=shm)  # type: ignore[arg-type]
+        given = {"results_dir": tmp_path / "results", "dashboard_port": free_port()} | options
+        return inspect(Settings(**given), cgroup=cgroup, shm=shm)  # type: ignore[arg-type]
 
     return run
 
@@ -54,51 +53,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def write_cgroup(folder: Path, version: int, quota: float | None = None, memory_mib: int | None = None) -> Path:
-    """The files by which the kernel tells a CPU quota and a memory limit; None for no limit."""
-    if version == 2:
-        folder.mkdir()
-        (folder / "cpu.max").write_text(f"{'max' if quota is None else int(quota * 100_000)} 100000\n")
-        (folder / "memory.max").write_text(f"{'max' if memory_mib is None else memory_mib * MIB}\n")
-    else:
-        (folder / "cpu").mkdir(parents=True)
-        (folder / "memory").mkdir()
-        (folder / "cpu" / "cpu.cfs_quota_us").write_text(f"{-1 if quota is None else int(quota * 100_000)}\n")
-        (folder / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-        limit = 0x7FFFFFFFFFFFF000 if memory_mib is None else memory_mib * MIB
-        (folder / "memory" / "memory.limit_in_bytes").write_text(f"{limit}\n")
-    return folder
-
-
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize(("quota", "cpus"), [(0.05, 1), (0.5, 1), (1, 1), (1.9, 2), (2, 2), (64, 8), (None, 8)])
-def test_cpus_are_the_quota_rounded_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, quota: float | None, cpus: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert usable_cpus(write_cgroup(tmp_path / "cgroup", version, quota)) == cpus
-
-
-def test_a_damaged_or_missing_quota_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    assert usable_cpus(tmp_path) == 3
-    for text in ("", "100000\n", "100000 0\n", "a b\n"):
-        (tmp_path / "cpu.max").write_text(text)
-        assert usable_cpus(tmp_path) == 3
-
-
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("limit", [512, 1280, None])
-def test_memory_limit(tmp_path: Path, version: int, limit: int | None) -> None:
-    assert memory_limit_mib(write_cgroup(tmp_path / "cgroup", version, memory_mib=limit)) == limit
-
-
 def test_nothing_is_fatal_on_a_plain_machine(check: Callable[..., Preflight], tmp_path: Path) -> None:
-    found = check()
-    assert not found.fatal
-    found.require()
+    result = check()
+    assert not result.fatal
+    result.require()
     assert stat.S_IMODE((tmp_path / "home" / ".ray" / "auth_token").stat().st_mode) == 0o600
-    assert found.token_source == str(tmp_path / "home" / ".ray" / "auth_token")
+    assert result.token_source == str(tmp_path / "home" / ".ray" / "auth_token")
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -106,10 +66,10 @@ def test_a_quota_that_gives_no_slot(check: Callable[..., Preflight], tmp_path: P
     cgroup = write_cgroup(tmp_path / "cgroup", version, quota=0.5)
     assert check(cgroup).num_cpus == 1
     assert not check(cgroup).fatal
-    found = check(cgroup, cpus_per_trial=2)
-    assert found.fatal == ["--cpus-per-trial 2: only 1 CPU here; use --cpus-per-trial 1 or less, or give more CPUs"]
+    result = check(cgroup, cpus_per_trial=2)
+    assert result.fatal == ["--cpus-per-trial 2: only 1 CPU here; use --cpus-per-trial 1 or less, or give more CPUs"]
     with pytest.raises(UserError, match="--cpus-per-trial 2"):
-        found.require()
+        result.require()
     assert not check(cgroup, cpus_per_trial=2, num_cpus=2).fatal
 
 
@@ -131,9 +91,9 @@ def test_memory_for_the_trials_that_run_at_a_time(check: Callable[..., Preflight
 
 
 def test_small_shared_memory_is_a_detail(check: Callable[..., Preflight], tmp_path: Path) -> None:
-    found = check(shm=tmp_path / "missing")
-    assert not found.fatal and not found.notes
-    assert found.details == [f"{tmp_path / 'missing'} has 0 MiB free: Ray's object store goes to /tmp, which does as well"]
+    result = check(shm=tmp_path / "missing")
+    assert not result.fatal and not result.notes
+    assert result.details == [f"{tmp_path / 'missing'} has 0 MiB free: Ray's object store goes to /tmp, which does as well"]
     assert not check(shm=tmp_path).details
 
 
@@ -160,11 +120,11 @@ def test_a_token_from_the_environment_is_named_written_and_not_shown(
     token = "5e" * 32
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-    found = check()
-    assert found.token_source == "RAY_AUTH_TOKEN"
+    result = check()
+    assert result.token_source == "RAY_AUTH_TOKEN"
     assert (tmp_path / "token").read_text() == token
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
-    assert preflight.show(preflight.Console(), found, "W&B: disabled") == 0
+    assert preflight.show(preflight.Console(), result, "W&B: disabled") == 0
     assert token not in capsys.readouterr().out
 
 
@@ -192,18 +152,19 @@ def test_on_a_laptop_the_next_free_port_is_taken_and_named(tmp_path: Path) -> No
         with suppress(OSError):  # somebody has it already: as good
             server.bind(("127.0.0.1", 8265))
             server.listen()
-        found = inspect(Settings(results_dir=tmp_path / "results"), cgroup=tmp_path / "none")
-    assert not found.fatal
-    assert found.port > 8265
-    assert f"port 8265 is taken: the dashboard is on {found.port}" in found.notes
+        result = inspect(Settings(results_dir=tmp_path / "results"), cgroup=tmp_path / "none")
+    assert not result.fatal
+    assert result.port > 8265
+    assert f"port 8265 is taken: the dashboard is on {result.port}" in result.notes
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_taken_port_is_fatal_where_it_was_named_or_others_rely_on_it(
-    check: Callable[..., Preflight], taken: int, host: str
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int, host: str
 ) -> None:
-    found = check(dashboard_port=taken, dashboard_host=host)
-    assert found.fatal == [f"--dashboard-port {taken} on {host}: taken; name a free one, or end what holds it"]
+    monkeypatch.setattr(preflight, "PORT_SECONDS", 0.3)
+    result = check(dashboard_port=taken, dashboard_host=host)
+    assert result.fatal == [f"--dashboard-port {taken} on {host}: taken; name a free one, or end what holds it"]
 
 
 def test_an_address_that_is_not_ours(check: Callable[..., Preflight]) -> None:
@@ -221,18 +182,18 @@ def test_local_results_with_a_ray_that_may_have_several_nodes(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    found = check(dashboard_port=taken, cpus_per_trial=1000)  # that Ray's affair
-    assert not found.fatal
-    assert len(found.notes) == 1 and "more than one node" in found.notes[0]
+    result = check(dashboard_port=taken, cpus_per_trial=1000)  # that Ray's affair
+    assert not result.fatal
+    assert len(result.notes) == 1 and "more than one node" in result.notes[0]
     monkeypatch.setattr(preflight, "is_shared", lambda path: True)
     assert not check().notes
 
 
 def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Preflight(
+    result = Preflight(
         2, 8266, token_source="/a/file", token_command="ray get-auth-token", notes=["port 8265 is taken"], details=["small"]
     )
-    assert preflight.show(preflight.Console(width=200), found, "W&B: offline, as WANDB_MODE says") == 0
+    assert preflight.show(preflight.Console(width=200), result, "W&B: offline, as WANDB_MODE says") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "note: port 8265 is taken",
@@ -243,8 +204,8 @@ def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.Ca
         "W&B: offline, as WANDB_MODE says",
         "ready",
     ]
-    found.fatal.append("--results-dir /x: cannot be written")
-    assert preflight.show(preflight.Console(width=200), found, "W&B: disabled") == 2
+    result.fatal.append("--results-dir /x: cannot be written")
+    assert preflight.show(preflight.Console(width=200), result, "W&B: disabled") == 2
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[-1]) == ("error: --results-dir /x: cannot be written", "a search would not start")
 
