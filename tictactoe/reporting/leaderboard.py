@@ -42,7 +42,7 @@ def show(console: Console, folder: Path) -> None:
     """
     results = Results.read(folder)
     summary = results.summary
-    console.print(_trials(results, with_configurations=console.width >= WIDE))
+    _print_whole(console, _trials(results, with_configurations=console.width >= WIDE))
     _show_selection(console, summary)
     if summary.num_errors:
         console.print(f"{count(summary.num_errors, 'trial')} failed; the reasons are in {folder / 'summary.json'}")
@@ -51,6 +51,14 @@ def show(console: Console, folder: Path) -> None:
     _show_winner(console, summary)
     _show_cost(console, summary, folder)
     console.print(f"digest {summary.digest}")
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table of texts in which no number is cut: where a screen is too narrow for that, its lines are longer."""
+    for column in table.columns:
+        words = " ".join(map(str, [column.header, *column.cells])).split()
+        column.min_width = max(map(len, words))
+    console.print(table)
 
 
 def _trials(results: Results, with_configurations: bool) -> Table:
@@ -84,7 +92,7 @@ def _show_selection(console: Console, summary: Summary) -> None:
         low, high = finalist.interval
         numbers = (games(finalist.par10), games(finalist.median), f"{games(low)} to {games(high)}", str(finalist.seeds))
         table.add_row(str(finalist.index), *numbers, verdict, games(finalist.search_par10))
-    console.print(table)
+    _print_whole(console, table)
     replicates = sum(finalist.seeds for finalist in selection.finalists)
     console.print(
         f"cost of the fresh seeds: {count(replicates, 'replicate')}, {selection.learner_cpu_s:.1f} s of the learner's CPU, "
