@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.program import JOB, ROOT, clean_environment, digest_of, search
+from tests.support.program import JOB, ROOT, SEARCHED, clean_environment, digest_of, search
 
 hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
 hypothesis.settings.load_profile("default")
@@ -74,14 +74,14 @@ def summary(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 
     def read() -> dict[str, Any]:
         (path,) = (tmp_path / "results").glob("*/summary.json")
-        return json.loads(path.read_text())
+        return dict(json.loads(path.read_text()))
 
     return read
 
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with one finished search on 3x3x3, "small"; to be looked at only."""
+    """A results folder with one finished search on 3x3x3, "small", and what it printed beside it; to be looked at only."""
     home = tmp_path_factory.mktemp("searched")
-    search(home, "--name", "small", "--num-samples", "2", "--seeds", "4", "--games", "20000")
+    (home / "output").write_text(search(home, "--name", "small", *SEARCHED))
     return home / "results"

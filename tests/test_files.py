@@ -20,7 +20,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sync = os.fsync
 
     def record(descriptor: int) -> None:
-        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        names.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
@@ -35,7 +35,7 @@ def test_a_file_takes_the_place_of_another_and_both_are_on_the_disk(tmp_path: Pa
     assert synced == ["file.partial", tmp_path.name] * 2  # the content before the name
     files.write(path, "ä\n")
     assert path.read_text(encoding="utf-8") == "ä\n"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError(), KeyboardInterrupt()], ids=repr)
@@ -46,7 +46,7 @@ def test_an_error_leaves_nothing_behind_and_the_old_content(tmp_path: Path, erro
         file.write(b"new")
         raise error
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
 def test_until_the_end_of_the_block_the_old_content_stands(tmp_path: Path) -> None:

@@ -291,7 +291,9 @@ def test_fresh_moves_earlier_results_aside_twice_in_a_second_too(
     stamp = "mine.old-20260504T030201Z"
     assert results_in(finished.parent) == ["mine", stamp, f"{stamp}-2", f"{stamp}-3"]
     assert summaries.finished(finished.parent / stamp).num_trials == 2
-    seeds = [json.loads((child / "search.json").read_text())["fingerprint"]["seed"] for child in sorted(finished.parent.iterdir())]
+    seeds = [
+        json.loads((child / "search.json").read_text())["fingerprint"]["seed"] for child in sorted(finished.parent.iterdir())
+    ]
     assert seeds == [3, 0, 1, 2]
 
 

@@ -154,7 +154,18 @@ def test_a_state_that_lacks_an_array(saved: Path, name: str) -> None:
     assert refused(saved) == "is damaged (KeyError)"
 
 
-FACTS = ["task", "config", "games", "checks", "games_to_optimal", "history", "learner_cpu_s", "earlier_cpu_s", "attempt", "format"]
+FACTS = [
+    "task",
+    "config",
+    "games",
+    "checks",
+    "games_to_optimal",
+    "history",
+    "learner_cpu_s",
+    "earlier_cpu_s",
+    "attempt",
+    "format",
+]
 
 
 @pytest.mark.parametrize("name", FACTS)

@@ -18,6 +18,7 @@ import pytest
 from tests.reporting.test_tracking import read_back
 from tests.support.chaos import chaos
 from tests.support.program import JOB, ROOT, digest_of
+from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -162,14 +163,47 @@ def test_a_trial_that_raises_or_hangs_fails_alone(
 ) -> None:
     code, output, _ = finish(*JOB, *options, PYTHONPATH=FAULTS, FAULT=f"{fault}:3")
     assert code == 0
-    found = summary()
-    assert (found["num_trials"], found["num_errors"]) == (8, 1)
-    assert cause in found["errors"]["3"]
+    content = summary()
+    assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 1)
+    assert cause in content["errors"]["3"]
     assert re.search(rf"trial_00003  failed: .*{cause}", output)
     code, output, _ = finish(*JOB)
+    assert (code, summary()) == (0, content)  # a search that came to its end is shown, not tried again
+    assert "Ray dashboard" not in output
+    assert digest_of(output) == content["digest"] != expected
+    code, output, _ = finish(*JOB, "--retry-failed")
     assert code == 0
-    assert "trial_00003  finished" not in output  # a search that came to its end is shown, not tried again
-    assert digest_of(output) == found["digest"] != expected
+    content = summary()
+    assert (content["status"], content["num_errors"], content["errors"]) == ("finished", 0, {})
+    assert content["digest"] == digest_of(output) == expected
+    assert len(re.findall(r"finished \[", output)) == 1  # only the failed one is run
+
+
+@pytest.mark.slow
+def test_failed_trials_survive_an_interruption(
+    program: Start, finish: Run, summary: Callable[[], dict[str, Any]], expected: str, tmp_path: Path
+) -> None:
+    process = program(*JOB, PYTHONPATH=FAULTS, FAULT="raise:0")
+    read_until(process, r"\[2/8\]")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    records, failures = read_trials(folder_of(tmp_path))
+    assert [failure.index for failure in failures] == [0]
+    assert len(records) < 7
+
+    code, output, _ = finish(*JOB)
+    assert code == 0
+    assert re.search(r"^1 trial failed earlier; --retry-failed", output, flags=re.MULTILINE)
+    assert "trial_00000  finished" not in output
+    content = summary()
+    assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 1)
+    assert content["errors"] == {"0": failures[0].error}
+    assert content["digest"] != expected
+
+    assert finish(*JOB, "--retry-failed")[0] == 0
+    content = summary()
+    assert (content["status"], content["num_errors"], content["digest"]) == ("finished", 0, expected)
 
 
 def is_possible(*command: str) -> bool:
@@ -250,8 +284,8 @@ def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_
     assert digest_of(output) == expected
     assert {name: (folder / name).read_bytes() for name in written} == written
 
-    found = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps(found | {"digest": "sha256:" + "0" * 64}))
+    content = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(content | {"digest": "sha256:" + "0" * 64}))
     code, output, _ = finish(*JOB)
     assert code == 0
     assert "note: summary.json is damaged: written again" in output
@@ -303,9 +337,8 @@ def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
     assert code == 0
     assert "goes on after" in output
     assert not state.exists()
-    (line,) = next((tmp_path / "results").glob("*/journal.jsonl")).read_text().splitlines()
-    record, cost = json.loads(line), summary()["cost"]
-    assert 0 < record["earlier_cpu_s"] < record["learner_cpu_s"] == cost["learner_cpu_s"]
+    ((record,), _), cost = read_trials(folder_of(tmp_path)), summary()["cost"]
+    assert 0 < record.earlier_cpu_s < record.learner_cpu_s == cost["learner_cpu_s"]
     assert 0.3 < cost["learner_share"] < 1.05
 
 

@@ -115,6 +115,6 @@ def test_what_a_run_has_started_carries_its_mark(start: Start, monkeypatch: pyte
     mine = start(SLEEP)
     monkeypatch.setenv(processes.MARK, "17 2")
     other = start(SLEEP)
-    left = processes.left_by(17, "17 1")
-    assert mine in left and other not in left
-    assert os.getpid() not in [process.pid for process in left]
+    marked = processes.left_by(17, "17 1")
+    assert mine in marked and other not in marked
+    assert os.getpid() not in [process.pid for process in marked]

@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,9 +23,9 @@ from rich.console import Console
 from tests.support.program import ROOT, clean_environment, search
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.policy import Policy, move_values
-from tictactoe.experiment.results import winner_learner
-from tictactoe.reporting.play import SINGLE_KEYS, draw, values_for_opponent
+from tictactoe.core.policy import Policy
+from tictactoe.experiment.results import Results, winner_learner
+from tictactoe.reporting.play import SINGLE_KEYS, draw, move_values, values_for_opponent
 
 PROMPT = r"Your move\?[^\n]*|Another game[^\n]*\(y or n\)"
 
@@ -39,7 +40,7 @@ def trained(board: str, games: int, **options: object) -> QLearner:
     "options", [{}, {"symmetry": False}, {"table": "state-action"}, {"table": "state-action", "symmetry": False}]
 )
 @pytest.mark.parametrize("board", ["3x3x3", "2x3x2"])
-def test_the_policy_takes_the_moves_of_the_greatest_value(board: str, options: dict) -> None:
+def test_the_policy_takes_the_moves_of_the_greatest_value(board: str, options: dict[str, Any]) -> None:
     learner = trained(board, 500, **options)
     for position, moves in Policy.from_learner(learner).moves.items():
         values = move_values(learner, learner.board.encode(position))
@@ -112,9 +113,9 @@ class Session:
         self.send(text if self.terminal and single_keys else text + "\n")
 
     def until(self, pattern: str, seconds: float = 60) -> str:
-        """What is said up to and with the first match of a pattern."""
+        """What is text up to and with the first match of a pattern."""
         end = time.monotonic() + seconds
-        while (found := re.search(pattern, self.heard)) is None:
+        while (match := re.search(pattern, self.heard)) is None:
             ready, _, _ = select.select([self.reading], [], [], max(0, end - time.monotonic()))
             chunk = b""
             if ready:
@@ -124,8 +125,8 @@ class Session:
                     chunk = b""
             assert chunk, f"{pattern!r} did not come: {self.heard}"
             self.heard += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", chunk.decode(errors="replace")).replace("\r\n", "\n")
-        said, self.heard = self.heard[: found.end()], self.heard[found.end() :]
-        return said
+        text, self.heard = self.heard[: match.end()], self.heard[match.end() :]
+        return text
 
     def end(self) -> int:
         return self.process.wait(timeout=20)
@@ -154,26 +155,26 @@ def session() -> Iterator[Callable[..., Session]]:
 def play_a_game(session: Session, board: Board, seat: int, player: random.Random) -> int:
     """Play at random to the end of a game, and check what is told of it; its outcome for the player."""
     position = 0
-    said = session.until(PROMPT)
-    assert f"You are {'XO'[seat]}, the policy is {'OX'[seat]}; {board.k} in a row win." in said
+    text = session.until(PROMPT)
+    assert f"You are {'XO'[seat]}, the policy is {'OX'[seat]}; {board.k} in a row win." in text
     while True:
-        for cell in re.findall(rf"^{'OX'[seat]} takes (\d+)\.$", said, flags=re.MULTILINE):
+        for cell in re.findall(rf"^{'OX'[seat]} takes (\d+)\.$", text, flags=re.MULTILINE):
             assert int(cell) - 1 in board.legal_moves(position)
             position = board.play(position, int(cell) - 1)
-        shown = re.findall(r"│([^\n]*)│", said)[-board.rows :]
+        shown = re.findall(r"│([^\n]*)│", text)[-board.rows :]
         cells = [cell.strip() for row in shown for cell in row.split("│")]
         expected = [str(cell + 1) if mark == "." else mark for cell, mark in enumerate(board.decode(position))]
         if (outcome := board.outcome(position)) is not None:
             assert cells == expected
             result = outcome if seat == 0 else -outcome
-            assert {1: "You win.", 0: "A draw.", -1: f"{'OX'[seat]} wins."}[result] in said
-            assert f"Another game, with you as {'OX'[seat]}?" in said
+            assert {1: "You win.", 0: "A draw.", -1: f"{'OX'[seat]} wins."}[result] in text
+            assert f"Another game, with you as {'OX'[seat]}?" in text
             return result
         assert cells == expected
         move = player.choice(board.legal_moves(position))
         position = board.play(position, move)
         session.answer(str(move + 1), board.cells <= SINGLE_KEYS)
-        said = session.until(PROMPT)
+        text = session.until(PROMPT)
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
@@ -197,15 +198,15 @@ def test_wrong_input_and_values(session: Callable[..., Session], searched: Path,
         run.send(wrong if terminal else wrong + "\n")
         assert f"{wrong!r}: type one of 1 2 3 4 5 6 7 8 9 v q" in run.until(PROMPT)
     run.answer("5")
-    said = run.until(PROMPT)
-    taken = int(re.findall(r"O takes (\d)\.", said)[0])
+    text = run.until(PROMPT)
+    taken = int(re.findall(r"O takes (\d)\.", text)[0])
     run.answer("5")
     assert "'5': type one of" in run.until(PROMPT)
     run.answer("v")
-    said = run.until(PROMPT)
-    values = [float(value) for value in re.findall(r"[+-]?\d\.\d\d", said)]
+    text = run.until(PROMPT)
+    values = [float(value) for value in re.findall(r"[+-]?\d\.\d\d", text)]
     position = Board().play(Board().play(0, 4), taken - 1)
-    expected = values_for_opponent(winner_learner(searched / "small"), position)
+    expected = values_for_opponent(winner_learner(Results.read(searched / "small")), position)
     assert values == pytest.approx(list(expected.values()), abs=0.0051)
     assert not psutil.Process(run.process.pid).children(recursive=True)  # no Ray
     run.answer("v")

@@ -21,6 +21,8 @@ from wandb.proto import wandb_internal_pb2
 
 from tests.support.program import clean_environment
 from tests.support.wandb_server import Server
+from tictactoe.experiment.journal import read_trials
+from tictactoe.text import trial_name
 
 SMALL = ("--num-samples", "3", "--seeds", "2", "--games", "2000", "--num-cpus", "2")
 
@@ -30,9 +32,9 @@ def transactions(log: bytes) -> Iterator[bytes]:
     block, header = 32768, 7
     at, parts = header, b""
     while at + header <= len(log):
-        left = block - at % block
-        if left < header:
-            at += left
+        rest = block - at % block
+        if rest < header:
+            at += rest
             continue
         _, length, kind = struct.unpack_from("<IHB", log, at)  # kind: 1 whole, 2 first, 3 middle, 4 last
         parts += log[at + header : at + header + length]
@@ -65,23 +67,21 @@ def read_back(folder: Path) -> dict[str, Any]:
     return run
 
 
-def test_offline_runs_can_be_read_back(finish: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    code, output, errors = finish(*SMALL)
-    assert (code, errors) == (0, "")
-    assert output.count("W&B:") == 1
-    (folder,) = (tmp_path / "results").iterdir()
+def test_offline_runs_can_be_read_back(searched: Path) -> None:
+    assert (searched.parent / "output").read_text().count("W&B:") == 1
+    folder = searched / "small"
     runs = {run["name"]: run for run in map(read_back, (folder / "wandb").glob("offline-run-*"))}
-    assert sorted(runs) == ["search", "trial_00000", "trial_00001", "trial_00002"]
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert sorted(runs) == ["search", "trial_00000", "trial_00001", "trial_00002", "trial_00003"]
+    records, _ = read_trials(folder)
     for record in records:
-        run = runs[f"trial_{record['index']:05d}"]
+        run = runs[trial_name(record.index)]
         assert run["group"] == folder.name
         assert run["exit"] == 0
-        assert {key: run["config"][key] for key in record["config"]} == record["config"]
-        assert run["history"][-1]["games"] == run["history"][-1]["_step"] == 2000
-        assert run["history"][-1]["par10"] == record["par10"]
-        assert run["summary"]["solved"] == record["solved"]
-    assert len({run["id"] for run in runs.values()}) == 4
+        assert {key: run["config"][key] for key in record.config.as_dict()} == record.config.as_dict()
+        assert run["history"][-1]["games"] == run["history"][-1]["_step"] == 20_000
+        assert run["history"][-1]["par10"] == record.par10
+        assert run["summary"]["solved"] == record.solved
+    assert len({run["id"] for run in runs.values()}) == 5
     assert {"leaderboard", "report"} <= runs["search"]["history"][-1].keys()
     assert [path.suffix for path in (folder / "wandb").glob("offline-run-*-search/files/media/html/*")] == [".html"]
     assert any(name.startswith("policy-") for name in runs["search"]["artifacts"])
@@ -118,11 +118,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 def test_a_server_that_is_no_use_is_told_once_and_changes_nothing(
     finish: Callable[..., tuple[int, str, str]], server: tuple[str, str], tmp_path: Path
 ) -> None:
-    url, told = server
+    url, reason = server
     code, output, errors = finish(*SMALL, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=url)
     assert (code, errors) == (0, "")
     assert len(re.findall(r"^W&B:.*", output, flags=re.MULTILINE)) == 1
-    assert re.search(f"W&B: .*({told}).*wandb sync", output)
+    assert re.search(f"W&B: .*({reason}).*wandb sync", output)
     assert len(list(tmp_path.glob("results/*/wandb/offline-run-*"))) == 4
     assert "0" * 40 not in output
 
@@ -130,7 +130,7 @@ def test_a_server_that_is_no_use_is_told_once_and_changes_nothing(
 def test_the_probe_is_bounded(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     from pydantic import SecretStr
 
-    from tictactoe.reporting.tracking import PROBE_SECONDS, Probe
+    from tictactoe.reporting.probe import PROBE_SECONDS, Probe
 
     for name in ("WANDB_MODE", "WANDB_DISABLED"):
         monkeypatch.delenv(name, raising=False)

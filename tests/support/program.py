@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
 """A search long enough to be disturbed."""
+SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
+"""The search that the fixture `searched` has run."""
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
 
 
@@ -22,20 +24,21 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 def digest_of(output: str) -> str:
     """The digest in what a search has printed."""
-    (found,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
-    return str(found)
+    (digest,) = re.findall(r"^digest (sha256:[0-9a-f]{64})$", output, flags=re.MULTILINE)
+    return str(digest)
 
 
 def published_digest() -> str:
     """The default search's digest, as the README gives it."""
-    (found,) = re.findall(r"digest (sha256:[0-9a-f]{64})", (ROOT / "README.md").read_text())
-    return str(found)
+    (digest,) = re.findall(r"digest (sha256:[0-9a-f]{64})", (ROOT / "README.md").read_text())
+    return str(digest)
 
 
-def search(home: Path, *options: str) -> None:
-    """Run a search to its end, with its results in `home`."""
+def search(home: Path, *options: str) -> str:
+    """Run a search to its end, with its results in `home`; returns what it has printed."""
     command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
     ran = subprocess.run(
         command, cwd=home, env=clean_environment(home), capture_output=True, text=True, timeout=280, check=False
     )
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout

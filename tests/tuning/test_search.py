@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import signal
 import subprocess
@@ -16,69 +15,77 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import digest_of
-from tests.support.worth import worth
+from tests.support.program import JOB, SEARCHED, digest_of
 from tictactoe.core.policy import Policy
+from tictactoe.experiment.journal import read_trials
+from tictactoe.experiment.summary import finished
 
 Run = Callable[..., tuple[int, str, str]]
+Read = Callable[[], dict[str, Any]]
 SMALL = ("--num-samples", "6", "--seeds", "4", "--games", "5000", "--num-cpus", "2")
 
 
-def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary: Callable[[], dict], tmp_path: Path) -> None:
+def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary: Read, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="t") as temporary:  # with a short name, for Ray's sockets
         code, output, errors = finish(*SMALL, TMPDIR=temporary)
-        left = [path.relative_to(temporary) for path in Path(temporary).rglob("*") if path.is_dir()]
-    assert left == [Path("ray")]
+        folders = [path.relative_to(temporary) for path in Path(temporary).rglob("*") if path.is_dir()]
+    assert folders == [Path("ray")]
     assert not [path for path in tmp_path.iterdir() if path.name not in ("results", ".ray", ".config", ".cache")]
     assert (code, errors) == (0, "")
-    found = summary()
+    content = summary()
     folder = next((tmp_path / "results").iterdir())
     assert re.fullmatch(r"3x3x3-[0-9a-f]{8}", folder.name)
-    assert found["status"] == "finished"
-    assert not found["truncated"]
-    assert (found["num_trials"], found["num_errors"]) == (6, 0)
-    assert found["cost"]["games"] == 6 * 4 * 5000
-    assert 0 < found["cost"]["learner_share"] <= 1.05
+    assert content["status"] == "finished"
+    assert not content["truncated"]
+    assert (content["num_trials"], content["num_errors"]) == (6, 0)
+    assert content["cost"]["games"] == 6 * 4 * 5000
+    assert 0 < content["cost"]["learner_share"] <= 1.05
 
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    assert sorted(record["index"] for record in records) == list(range(6))
+    records, failures = read_trials(folder)
+    assert ([record.index for record in records], failures) == (list(range(6)), [])
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["trial"]) for row in rows] == list(range(6))
-    best = next(record for record in records if record["index"] == found["best"]["index"])
-    assert found["best"]["config"] == best["config"]
-    assert found["best"]["par10"] == best["par10"]
+    assert [float(row["par10"]) for row in rows] == [record.par10 for record in records]
+    best = next(record for record in records if record.index == content["best"]["index"])
+    assert content["best"]["config"] == best.config.as_dict()
+    assert content["best"]["par10"] == best.par10
 
     policy = Policy.load(folder / "policy.json")
-    exploitability, loss = worth(policy)
-    odds = found["policy"]["vs_random"]
-    assert exploitability == found["policy"]["exploitability"]
+    exploitability, loss = policy.check()
+    odds = content["policy"]["vs_random"]
+    assert exploitability == content["policy"]["exploitability"]
     assert loss == pytest.approx((odds["X"]["loss"] + odds["O"]["loss"]) / 2, abs=1e-12)
-    assert found["policy"]["optimal"] == (exploitability == 0)
-    assert digest_of(output) == found["digest"]
+    assert content["policy"]["optimal"] == (exploitability == 0)
+    assert digest_of(output) == content["digest"]
 
     assert "trial_00000" in output
     assert "no WANDB_API_KEY" in output
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
     again, output_again, _ = finish(*SMALL)
     assert again == 0
-    assert digest_of(output_again) == found["digest"]
+    assert digest_of(output_again) == content["digest"]
     assert "Ray dashboard" not in output_again
     assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
-def test_results_do_not_depend_on_concurrency(finish: Run) -> None:
-    digests = {digest_of(finish(*SMALL, "--fresh", "--seed", "1", "--max-concurrent", n)[1]) for n in ("1", "2")}
-    assert len(digests) == 1
+def test_the_report_is_made(searched: Path) -> None:
+    assert "could not be made" not in (searched.parent / "output").read_text()
+    assert (searched / "small" / "report.html").stat().st_size > 10_000
+    pictures = list((searched / "small" / "plots").glob("*.png"))
+    assert len(pictures) > 3
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_results_do_not_depend_on_concurrency(finish: Run, searched: Path) -> None:
+    code, output, _ = finish(*SEARCHED, "--max-concurrent", "1")
+    assert (code, digest_of(output)) == (0, finished(searched / "small").digest)
 
 
 def test_an_interrupted_search_goes_on(
-    program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Callable[[], dict], tmp_path: Path
+    program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Read, expected: str, tmp_path: Path
 ) -> None:
-    options = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
-    expected = digest_of(finish(*options, "--results-dir", str(tmp_path / "undisturbed"))[1])
-
-    process = program(*options)
+    process = program(*JOB)
     assert process.stdout is not None
     for line in process.stdout:
         if "[2/8]" in line:
@@ -90,14 +97,16 @@ def test_an_interrupted_search_goes_on(
     assert time.monotonic() - began < 15
     assert "run the same command again" in output
     assert summary()["status"] == "interrupted"
-    kept = next((tmp_path / "results").iterdir()).joinpath("journal.jsonl").read_text().splitlines()
+    journal = next((tmp_path / "results").iterdir()) / "journal.jsonl"
+    kept = journal.read_text().splitlines()
     assert 2 <= len(kept) < 8
+    assert summary()["num_trials"] <= len(kept)
 
-    code, output, _ = finish(*options)
-    assert code == 0
-    assert f"{len(kept)} of 8 trials are finished already" in output
-    assert digest_of(output) == expected
-    assert next((tmp_path / "results").iterdir()).joinpath("journal.jsonl").read_text().splitlines()[: len(kept)] == kept
+    assert finish(*JOB)[0] == 0
+    assert (summary()["status"], summary()["digest"]) == ("finished", expected)
+    assert summary()["cost"]["attempts"] == 2
+    lines = journal.read_text().splitlines()
+    assert (lines[: len(kept)], len(lines)) == (kept, 8)  # what was finished is not run again
 
 
 @pytest.mark.slow
@@ -114,20 +123,26 @@ def test_another_search_under_the_same_name_is_refused(finish: Run, tmp_path: Pa
     assert sorted(path.name.partition(".")[0] for path in (tmp_path / "results").iterdir()) == ["mine", "mine"]
 
 
-def test_failing_trials_fail_alone_and_all_failing_is_exit_1(finish: Run, summary: Callable[[], dict]) -> None:
-    code, output, errors = finish(*SMALL, "--games", "2000000", "--trial-timeout", "0.2")
-    assert code == 1
-    assert "all 6 trials failed" in errors
+def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary: Read) -> None:
+    failing = (*SMALL, "--games", "2000000", "--trial-timeout", "0.2")
+    code, _, errors = finish(*failing)
+    assert (code, errors.count("\n")) == (1, 1)
     assert "--trial-timeout" in errors
+    content = summary()
+    assert (content["status"], content["num_trials"], content["num_errors"]) == ("failed", 6, 6)
+    assert all(error.startswith("TimeoutError") for error in content["errors"].values())
+    code, output, again = finish(*failing)
+    assert (code, again) == (1, errors)
+    assert "--retry-failed" in errors
+    assert "Ray dashboard" not in output
     assert summary()["status"] == "failed"
-    assert output.count("failed: TimeoutError") == 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [("--search", "optuna"), ("--scheduler", "asha"), ("--search", "optuna", "--scheduler", "asha")]
 )
-def test_searchers_and_schedulers(finish: Run, summary: Callable[[], dict], options: tuple[str, ...]) -> None:
+def test_searchers_and_schedulers(finish: Run, summary: Read, options: tuple[str, ...]) -> None:
     code, output, errors = finish(*SMALL, *options, "--num-samples", "10")
     assert (code, errors) == (0, "")
     assert summary()["num_trials"] == 10
@@ -140,13 +155,13 @@ def test_searchers_and_schedulers(finish: Run, summary: Callable[[], dict], opti
 def test_trials_shorter_than_a_process_start_run_two_at_a_time(finish: Run, tmp_path: Path, search: str) -> None:
     assert finish("--search", search, "--num-samples", "24", "--seeds", "32", "--games", "20000", "--num-cpus", "2")[0] == 0
     (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
-    trials = Counter(json.loads(line)["worker"] for line in journal.read_text().splitlines())
+    trials = Counter(record.worker for record in read_trials(journal.parent)[0])
     assert len(trials) == 2
     assert min(trials.values()) >= 8
 
 
 @pytest.mark.slow
-def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, Any]]) -> None:
+def test_a_time_budget_truncates(finish: Run, summary: Read) -> None:
     long = (*SMALL, "--num-samples", "400", "--games", "60000")
     cut = (*long, "--time-budget", "12")
     code, output, errors = finish(*cut)
@@ -155,7 +170,7 @@ def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, An
     done = summary()["num_trials"]
     assert 0 < done < 400
     assert "without --time-budget it goes on" in output
-    assert "trials are finished already" not in finish(*cut)[1]  # the same command: shown again
+    assert "Ray dashboard" not in finish(*cut)[1]  # the same command: shown again
     code, output, errors = finish(*long)
     assert (code, errors) == (0, "")
     assert f"{done} of 400 trials are finished already" in output
@@ -163,7 +178,7 @@ def test_a_time_budget_truncates(finish: Run, summary: Callable[[], dict[str, An
 
 
 @pytest.mark.slow
-def test_refused_input_moves_no_results(finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
+def test_refused_input_moves_no_results(finish: Run, summary: Read, tmp_path: Path) -> None:
     tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200", "--num-cpus", "1")
     assert finish(*tiny)[0] == 0
     digest = summary()["digest"]
