@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def drawn(generator: np.random.Generator, kind: Kind, seeds: int) -> Games:
     return [next(point for point in GRID if point >= value) if s else None for value, s in zip(games, solved, strict=True)]
 
 
-def raced(run: int, kinds: list[Kind], looks: tuple[int, ...], allowed: int = 10**6, error: float = ERROR) -> Race:
+def raced(run: int, kinds: Sequence[Kind], looks: tuple[int, ...], allowed: int = 10**6, error: float = ERROR) -> Race:
     data = [drawn(np.random.default_rng([run, place]), kind, max(looks)) for place, kind in enumerate(kinds)]
     ended = race(
         len(kinds), looks, allowed, BUDGET, lambda entrants, first, last: [data[place][first:last] for place in entrants],

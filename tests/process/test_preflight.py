@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from tests.support import records as made
 from tests.support.cgroup import write_cgroup
 from tictactoe.errors import UserError
 from tictactoe.process import preflight
 from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB, Preflight, inspect
-from tictactoe.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def check(tmp_path: Path) -> Callable[..., Preflight]:
 
     def run(cgroup: Path = tmp_path / "none", shm: Path = Path("/dev/shm"), **options: object) -> Preflight:
         given = {"results_dir": tmp_path / "results", "dashboard_port": free_port()} | options
-        return inspect(Settings(**given), cgroup=cgroup, shm=shm)  # type: ignore[arg-type]
+        return inspect(made.settings(**given), cgroup=cgroup, shm=shm)
 
     return run
 
@@ -124,7 +125,7 @@ def test_a_token_from_the_environment_is_named_written_and_not_shown(
     assert result.token_source == "RAY_AUTH_TOKEN"
     assert (tmp_path / "token").read_text() == token
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
-    assert preflight.show(preflight.Console(), result, "W&B: disabled") == 0
+    assert preflight.show(Console(), result, "W&B: disabled") == 0
     assert token not in capsys.readouterr().out
 
 
@@ -152,7 +153,7 @@ def test_on_a_laptop_the_next_free_port_is_taken_and_named(tmp_path: Path) -> No
         with suppress(OSError):  # somebody has it already: as good
             server.bind(("127.0.0.1", 8265))
             server.listen()
-        result = inspect(Settings(results_dir=tmp_path / "results"), cgroup=tmp_path / "none")
+        result = inspect(made.settings(results_dir=tmp_path / "results"), cgroup=tmp_path / "none")
     assert not result.fatal
     assert result.port > 8265
     assert f"port 8265 is taken: the dashboard is on {result.port}" in result.notes
@@ -193,7 +194,7 @@ def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.Ca
     result = Preflight(
         2, 8266, token_source="/a/file", token_command="ray get-auth-token", notes=["port 8265 is taken"], details=["small"]
     )
-    assert preflight.show(preflight.Console(width=200), result, "W&B: offline, as WANDB_MODE says") == 0
+    assert preflight.show(Console(width=200), result, "W&B: offline, as WANDB_MODE says") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "note: port 8265 is taken",
@@ -205,7 +206,7 @@ def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.Ca
         "ready",
     ]
     result.fatal.append("--results-dir /x: cannot be written")
-    assert preflight.show(preflight.Console(width=200), result, "W&B: disabled") == 2
+    assert preflight.show(Console(width=200), result, "W&B: disabled") == 2
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[-1]) == ("error: --results-dir /x: cannot be written", "a search would not start")
 

@@ -182,8 +182,9 @@ def summary(
 def write_search(folder: Path, records: Sequence[Record], failures: Sequence[Failure] = (), **values: Any) -> Summary:
     """Write a finished search into a folder, with stand-ins for trials.csv and policy.json; returns its summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    for one in (*records, *failures):
-        journal.trials(folder).append(one)
+    entries: list[Record | Failure] = [*records, *failures]
+    for entry in entries:
+        journal.trials(folder).append(entry)
     for name, text in FILES.items():
         files.write(folder / name, text)
     result = summary(records, failures, files={name: files.sha256(folder / name) for name in FILES}, **values)

@@ -42,9 +42,10 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return asked
 
 
-def run(folder: Path, observer: Any = None, interrupt: Interrupt | None = None, **options: Any) -> Any:
+def run(folder: Path, observer: Started | None = None, interrupt: Interrupt | None = None, **options: Any) -> Any:
     settings = made.settings(**({"num_samples": 4, "seeds": 2, "games": 10_000} | options))
-    return search.run(settings, folder, interrupt or Interrupt(), [observer or Started()])
+    observers: list[Any] = [observer or Started()]
+    return search.run(settings, folder, interrupt or Interrupt(), observers)
 
 
 def put(folder: Path, *entries: Record | Failure) -> None:
