@@ -119,7 +119,7 @@ def load(arguments: list[str], env_lines: Mapping[str, str]) -> Settings:
     options = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
     options["command"] = command  # always said: the environment cannot name another
     try:
-        return Settings(_env_file=env_file.path() if env_lines else None, _env_file_encoding="utf-8", **options)  # type: ignore[call-arg]
+        return Settings(_env_file=env_file.path() if env_lines else None, _env_file_encoding="utf-8", **options)
     except ValidationError as error:
         raise UserError(_one_line(error, options, env_lines)) from None
 

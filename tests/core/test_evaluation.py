@@ -18,24 +18,24 @@ from tictactoe.core.evaluation import (
     evaluate,
     exploitability,
     first_only,
-    game_value,
     greedy_edges,
     loss_vs_random,
 )
 from tictactoe.core.game import Board
 from tictactoe.core.graph import Graph, graph
 from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.solution import game_value
 
 BOARDS = [Board(3, 3, 3), Board(2, 3, 2), Board(2, 3, 3), Board(2, 2, 2), Board(1, 1, 1), Board(1, 4, 2)]
 
 
 def odds(game: Graph, greedy: np.ndarray, seat: int) -> tuple[float, float, float]:
-    return tuple(_expected(game, greedy, np.eye(3)[i])[seat] for i in range(3))  # type: ignore[return-value]
+    return tuple(_expected(game, greedy, np.eye(3)[i])[seat] for i in range(3))
 
 
 def to_move(game: Graph, node: int) -> int:
     """0 when X is to move, 1 when O is."""
-    return np.searchsorted(game.first_node, node, side="right") % 2 == 0
+    return int(np.searchsorted(game.first_node, node, side="right") % 2 == 0)
 
 
 def brute_force(game: Graph, greedy: np.ndarray, seat: int) -> tuple[int, Fraction, Fraction]:

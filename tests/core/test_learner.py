@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from tests.support.reference import Reference
 from tests.tuning.test_determinism import plain_processor
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.policy import move_values
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
 
-OPTIONS = {
+OPTIONS: dict[str, list[Any]] = {
     "bootstrap": ["2-ply", "negamax"],
     "replay": ["forward", "backward"],
     "table": ["state-action", "afterstate"],
@@ -49,7 +51,7 @@ hyperparameters = st.builds(
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
 @pytest.mark.parametrize("board", BOARDS, ids=str)
-def test_same_bits_as_textbook_python(board: Board, options: dict) -> None:
+def test_same_bits_as_textbook_python(board: Board, options: dict[str, Any]) -> None:
     h = Hyperparameters(
         alpha_start=0.9, alpha_end=0.3, alpha_decay=40, gamma=0.9, epsilon_start=0.4, epsilon_end=0.0, epsilon_decay=30,
         q_init=0.1, **options,

@@ -100,7 +100,8 @@ def container_id(container: str) -> str:
 
 
 def state(container: str) -> dict[str, Any]:
-    return json.loads(docker("inspect", "--format", "{{json .State}}", container))
+    content: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", container))
+    return content
 
 
 def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[..., str]) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -168,6 +169,14 @@ def test_intervals_miss_as_often_as_said(seeds: int) -> None:
     assert abs(missed - rate) < 4 * math.sqrt(rate / len(samples))
 
 
+def _slices(values: list[list[int]], entrants: list[int], first: int, last: int) -> list[list[int]]:
+    return [values[entrant][first:last] for entrant in entrants]
+
+
+def _generator(run: int, number: int) -> np.random.Generator:
+    return np.random.default_rng([run, number])
+
+
 @pytest.mark.parametrize(("entrants", "looks", "plain_misses"), [(8, (8,), 0.02), (8, (24,), 0.05), (16, (12, 24, 48), 0.06)])
 def test_the_winners_interval_holds_though_it_was_picked(entrants: int, looks: tuple[int, ...], plain_misses: float) -> None:
     """Among equals, where picking flatters most; an interval for one configuration alone would miss too often."""
@@ -176,8 +185,8 @@ def test_the_winners_interval_holds_though_it_was_picked(entrants: int, looks: t
     for run in range(runs):
         values = np.random.default_rng([5, run]).lognormal(6, 0.5, (entrants, max(looks))).round().astype(int).tolist()
         ended = race(
-            entrants, looks, 20 * entrants, 10**6, lambda racing, a, b, v=values: [v[place][a:b] for place in racing],
-            lambda number, r=run: np.random.default_rng([r, number]), draws=DRAWS // 4,
+            entrants, looks, 20 * entrants, 10**6, partial(_slices, values),
+            partial(_generator, run), draws=DRAWS // 4,
         )  # fmt: skip
         assert ended is not None
         games = ended.games[ended.order[0]]

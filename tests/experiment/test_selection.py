@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -146,7 +147,8 @@ def test_there_are_no_more_finalists_than_their_seeds_can_tell_apart(samples: in
     """All but one never get there on fresh seeds: whoever they are, they are told from it."""
     settings = settings_of(num_samples=samples, seeds=seeds)
     planned = plan(settings, [record(settings, index, [400] * seeds) for index in range(samples)])
-    games: list[list[int | None]] = [[400] * 100, *([[None] * 100] * (len(planned.finalists) - 1))]
+    games: list[list[int | None]] = [[400] * 100]
+    games += [[None] * 100 for _ in planned.finalists[1:]]
     ended = race(
         len(games), planned.looks, planned.allowed, settings.games,
         lambda entrants, first, last: [games[entrant][first:last] for entrant in entrants], lambda n: generator(0, n),
@@ -174,7 +176,7 @@ def test_unsolved_trials_can_be_planned() -> None:
 def test_fresh_seeds_are_none_of_the_searchs() -> None:
     streams = [sequence(3, stream, number) for stream in (Stream.SEARCH, Stream.FRESH) for number in range(500)]
     states = {tuple(stream.generate_state(4)) for stream in [np.random.SeedSequence(3), *streams]}
-    states |= {tuple(generator(3, number).bit_generator.seed_seq.generate_state(4)) for number in range(5)}  # type: ignore[attr-defined]
+    states |= {tuple(generator(3, number).bit_generator.seed_seq.generate_state(4)) for number in range(5)}
     assert len(states) == 1_006
     h = Hyperparameters()
     first, tail, search = (
@@ -189,7 +191,7 @@ def test_fresh_seeds_are_none_of_the_searchs() -> None:
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

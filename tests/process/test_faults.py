@@ -44,7 +44,8 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return children
 
 
 def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
@@ -402,7 +403,7 @@ def test_a_signal_in_any_phase(
 
 @pytest.mark.slow
 def test_a_signal_while_holding_is_a_good_end_and_a_second_one_ends_at_once(
-    program: Start, summary: Callable[[], dict[str, Any]]
+    program: Start, summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
     process = program(*JOB, "--hold")
     read_until(process, "the dashboard stays")
@@ -420,5 +421,5 @@ def test_a_signal_while_holding_is_a_good_end_and_a_second_one_ends_at_once(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=8)
     assert process.returncode == 75
-    states = [json.loads(path.read_text())["status"] for path in Path(process.args[3]).glob("*[!Z]/summary.json")]  # type: ignore[index,call-overload]
+    states = [json.loads(path.read_text())["status"] for path in (tmp_path / "results").glob("*[!Z]/summary.json")]
     assert states == ["interrupted"]

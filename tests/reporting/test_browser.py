@@ -88,7 +88,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def complaints(driver: Chrome) -> list[str]:
     """What the page has written to the console."""
-    return [entry["message"] for entry in driver.get_log("browser")]
+    entries = driver.get_log("browser")  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in entries]
 
 
 def cells(driver: Chrome) -> list[WebElement]:

@@ -23,9 +23,9 @@ from rich.console import Console
 from tests.support.program import ROOT, clean_environment, search
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.core.policy import Policy
+from tictactoe.core.policy import Policy, move_values
 from tictactoe.experiment.results import Results, winner_learner
-from tictactoe.reporting.play import SINGLE_KEYS, draw, move_values, values_for_opponent
+from tictactoe.reporting.play import SINGLE_KEYS, draw, values_for_opponent
 
 PROMPT = r"Your move\?[^\n]*|Another game[^\n]*\(y or n\)"
 

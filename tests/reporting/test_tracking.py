@@ -49,7 +49,7 @@ def read_back(folder: Path) -> dict[str, Any]:
     (path,) = folder.glob("run-*.wandb")
     run: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "exit": None, "artifacts": []}
     for data in transactions(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
         record.ParseFromString(data)
         kind = record.WhichOneof("record_type")
         if kind == "run":

@@ -33,7 +33,7 @@ FILES = {"trials.csv": "trial\n", "policy.json": "{}\n"}
 
 def settings(**options: Any) -> Settings:
     """Settings of these options and the defaults, without a `.env`."""
-    return Settings(_env_file=None, **options)  # type: ignore[call-arg]
+    return Settings(_env_file=None, **options)
 
 
 def config(index: int) -> Hyperparameters:

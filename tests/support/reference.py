@@ -56,7 +56,7 @@ class Reference:
 
     def schedule(self, name: str) -> float:
         start, end, decay = (getattr(self.h, f"{name}_{part}") for part in ("start", "end", "decay"))
-        return end if self.games >= decay else start + (end - start) * (self.games / decay)
+        return float(end if self.games >= decay else start + (end - start) * (self.games / decay))
 
     def update(self, entry: tuple[int, int], target: float) -> None:
         self.table[entry] += self.schedule("alpha") * (target - self.table[entry])
@@ -64,7 +64,8 @@ class Reference:
     def play_one(self) -> None:
         ahead, sign = (1, -1.0) if self.h.bootstrap == "negamax" else (2, 1.0)
         below = int(self.schedule("epsilon") * 4294967296.0)
-        code, codes, played = 0, [], []
+        code, codes = 0, list[int]()
+        played: list[tuple[int, int]] = []
         while self.board.outcome(code) is None:
             moves = self.board.legal_moves(code)  # in ascending order
             best = self.best(code)

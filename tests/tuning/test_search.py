@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.program import JOB, SEARCHED, digest_of
+from tests.support.worth import worth
 from tictactoe.core.policy import Policy
 from tictactoe.experiment.journal import read_trials
 from tictactoe.experiment.summary import finished
@@ -52,7 +53,7 @@ def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary:
     assert content["best"]["par10"] == best.par10
 
     policy = Policy.load(folder / "policy.json")
-    exploitability, loss = policy.check()
+    exploitability, loss = worth(policy)
     odds = content["policy"]["vs_random"]
     assert exploitability == content["policy"]["exploitability"]
     assert loss == pytest.approx((odds["X"]["loss"] + odds["O"]["loss"]) / 2, abs=1e-12)
