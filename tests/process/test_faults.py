@@ -49,7 +49,8 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
-    return not psutil.wait_procs(children, timeout=seconds)[1]
+    _, alive = psutil.wait_procs(children, timeout=seconds)
+    return len(alive) == 0
 
 
 def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
