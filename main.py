@@ -82,6 +82,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                 return FINISHED
         folder.require_hope()
         from tictactoe.tuning import cluster
+        from tictactoe.tuning import search as tuning  # noqa: F401 - seconds now; more once Ray's processes want the CPUs
 
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt.event.is_set):

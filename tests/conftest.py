@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,13 @@ def summary(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with one finished search on 3x3x3, "small", and what it printed beside it; to be looked at only."""
+    """A results folder with one finished search on 3x3x3, "small"; to be looked at only.
+
+    Beside it lie `output`, what the search printed, and `temporary-folders`, which of these it left.
+    """
     home = tmp_path_factory.mktemp("searched")
-    (home / "output").write_text(search(home, "--name", "small", *SEARCHED))
+    with tempfile.TemporaryDirectory(prefix="t") as temporary:  # with a short name, for Ray's sockets
+        (home / "output").write_text(search(home, "--name", "small", *SEARCHED, TMPDIR=temporary))
+        folders = [str(path.relative_to(temporary)) for path in Path(temporary).rglob("*") if path.is_dir()]
+        (home / "temporary-folders").write_text("\n".join(folders))
     return home / "results"

@@ -55,9 +55,7 @@ def test_the_named_search_or_the_one_finished_last(tmp_path: Path) -> None:
         find(tmp_path, "newer")
     with pytest.raises(UserError, match=r"NAME 'broken': this search is not finished but failed; finished ones: a, z$"):
         find(tmp_path, "broken")
-    with pytest.raises(
-        UserError, match=r"NAME 'old': this search is not finished but of another version; finished ones: a, z$"
-    ):
+    with pytest.raises(UserError, match=r"NAME 'old': these results are of another version .* --fresh; finished ones: a, z$"):
         find(tmp_path, "old")
     with pytest.raises(UserError, match=r"NAME 'torn': this search is not finished but damaged; finished ones: a, z$"):
         find(tmp_path, "torn")

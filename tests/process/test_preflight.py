@@ -94,7 +94,9 @@ def test_memory_for_the_trials_that_run_at_a_time(check: Callable[..., Preflight
 def test_small_shared_memory_is_a_detail(check: Callable[..., Preflight], tmp_path: Path) -> None:
     result = check(shm=tmp_path / "missing")
     assert not result.fatal and not result.notes
-    assert result.details == [f"{tmp_path / 'missing'} has 0 MiB free: Ray's object store goes to /tmp, which does as well"]
+    assert result.details == [
+        f"{tmp_path / 'missing'} has 0 MiB free: Ray's object store goes to the temporary folder, which does as well"
+    ]
     assert not check(shm=tmp_path).details
 
 

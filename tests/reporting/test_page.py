@@ -192,7 +192,7 @@ def test_the_embedded_policy_cannot_end_its_element(
 
 
 def test_trials_that_were_stopped_or_failed_in_a_search_that_ended_early(tmp_path: Path) -> None:
-    learner = made_up.results(tmp_path, trials=6, seeds=2, games=1500)
+    learner = made_up.results(tmp_path, trials=6, seeds=2, games=1500, searched=("q_init", "replay"))
     made_up.stop(tmp_path, 2)
     made_up.select(tmp_path)
     made_up.fail(tmp_path, {6: "too <late>", 7: "killed", 8: "killed", 9: "killed"})
@@ -208,7 +208,7 @@ def test_trials_that_were_stopped_or_failed_in_a_search_that_ended_early(tmp_pat
 
 
 def test_a_search_whose_trials_were_all_stopped(tmp_path: Path) -> None:
-    learner = made_up.results(tmp_path, trials=3, seeds=2, games=1500)
+    learner = made_up.results(tmp_path, trials=3, seeds=2, games=1500, searched=("q_init", "replay"))
     made_up.stop(tmp_path, 3)
     page = written(tmp_path, learner)
     assert page.texts("h2") == [title for title in CHAPTERS if title != "Finalists"]

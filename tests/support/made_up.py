@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tictactoe.experiment.record import CurvePoint, Failure, Progress, Record, T
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.experiment.results import Outcome, compile_results
 from tictactoe.experiment.selection import Selection
-from tictactoe.experiment.space import sample
+from tictactoe.experiment.space import distributions, sample
 from tictactoe.experiment.summary import Cost, Finalist, Fresh, Summary, Unfinished
 from tictactoe.settings import Settings
 
@@ -52,13 +53,24 @@ def record(index: int, **values: Any) -> Record:
     return Record(**{**vars(progress), **trial, **values, "index": index})
 
 
-def results(folder: Path, board: str = "3x3x3", trials: int = 24, seeds: int = 4, games: int = 3000) -> QLearner:
-    """Write what a finished search leaves, as if nothing had run on fresh seeds. Returns the learner behind policy.json."""
+def results(
+    folder: Path,
+    board: str = "3x3x3",
+    trials: int = 24,
+    seeds: int = 4,
+    games: int = 3000,
+    searched: Sequence[str] = tuple(distributions()),
+) -> QLearner:
+    """Write what a finished search leaves, as if nothing had run on fresh seeds. Returns the learner behind policy.json.
+
+    Trials differ in the hyperparameters `searched`; each is drawn, and takes its time in a report.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(board=board, num_samples=trials, seeds=seeds, games=games, seed=0)
     start = time.monotonic()
     records = []
-    for index, hyperparameters in enumerate([GOOD, *sample(trials - 1, 0)]):
+    others = [replace(GOOD, **{name: getattr(drawn, name) for name in searched}) for drawn in sample(trials - 1, 0)]
+    for index, hyperparameters in enumerate([GOOD, *others]):
         replicates, started = Replicates(Task(board, seeds, games, seed=0), hyperparameters), time.monotonic() - start
         replicates.advance(math.inf, games)
         progress = replicates.progress()

@@ -34,11 +34,11 @@ def published_digest() -> str:
     return str(digest)
 
 
-def search(home: Path, *options: str) -> str:
+def search(home: Path, *options: str, **variables: str) -> str:
     """Run a search to its end, with its results in `home`; returns what it has printed."""
     command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
     ran = subprocess.run(
-        command, cwd=home, env=clean_environment(home), capture_output=True, text=True, timeout=280, check=False
+        command, cwd=home, env=clean_environment(home, **variables), capture_output=True, text=True, timeout=280, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout

@@ -6,7 +6,6 @@ import csv
 import re
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import JOB, SEARCHED, digest_of
+from tests.support.program import JOB, SEARCHED, digest_of, search
 from tests.support.worth import worth
 from tictactoe.core.policy import Policy
 from tictactoe.experiment.journal import read_trials
@@ -26,47 +25,43 @@ Read = Callable[[], dict[str, Any]]
 SMALL = ("--num-samples", "6", "--seeds", "4", "--games", "5000", "--num-cpus", "2")
 
 
-def test_a_search_ends_with_its_files_and_is_not_run_again(finish: Run, summary: Read, tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="t") as temporary:  # with a short name, for Ray's sockets
-        code, output, errors = finish(*SMALL, TMPDIR=temporary)
-        folders = [path.relative_to(temporary) for path in Path(temporary).rglob("*") if path.is_dir()]
-    assert folders == [Path("ray")]
-    assert not [path for path in tmp_path.iterdir() if path.name not in ("results", ".ray", ".config", ".cache")]
-    assert (code, errors) == (0, "")
-    content = summary()
-    folder = next((tmp_path / "results").iterdir())
-    assert re.fullmatch(r"3x3x3-[0-9a-f]{8}", folder.name)
-    assert content["status"] == "finished"
-    assert not content["truncated"]
-    assert (content["num_trials"], content["num_errors"]) == (6, 0)
-    assert content["cost"]["games"] == 6 * 4 * 5000
-    assert 0 < content["cost"]["learner_share"] <= 1.05
+def test_a_search_ends_with_its_files_and_is_not_run_again(searched: Path) -> None:
+    home, folder = searched.parent, searched / "small"
+    output = (home / "output").read_text()
+    assert (home / "temporary-folders").read_text() == "ray"
+    ours = ("results", "output", "temporary-folders", ".ray", ".config", ".cache")
+    assert not [path for path in home.iterdir() if path.name not in ours]
+    assert not [*folder.glob("tune/*/result.json"), *folder.glob("tune/*/progress.csv")]  # Tune's loggers cost too much
+    assert not re.search("Trial status|Logical resource usage|[╭╰]", output)  # its frames
+    assert not (folder / "unfinished").exists()
+    content = finished(folder)
+    assert not content.truncated
+    assert (content.num_trials, content.num_errors) == (4, 0)
+    assert content.cost.games == 4 * 4 * 20_000
+    assert 0 < content.cost.learner_share <= 1
 
     records, failures = read_trials(folder)
-    assert ([record.index for record in records], failures) == (list(range(6)), [])
+    assert ([record.index for record in records], failures) == (list(range(4)), [])
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["trial"]) for row in rows] == list(range(6))
+    assert [int(row["trial"]) for row in rows] == list(range(4))
     assert [float(row["par10"]) for row in rows] == [record.par10 for record in records]
-    best = next(record for record in records if record.index == content["best"]["index"])
-    assert content["best"]["config"] == best.config.as_dict()
-    assert content["best"]["par10"] == best.par10
+    best = next(record for record in records if record.index == content.best.index)
+    assert (content.best.config, content.best.par10) == (best.config, best.par10)
 
-    policy = Policy.load(folder / "policy.json")
-    exploitability, loss = worth(policy)
-    odds = content["policy"]["vs_random"]
-    assert exploitability == content["policy"]["exploitability"]
-    assert loss == pytest.approx((odds["X"]["loss"] + odds["O"]["loss"]) / 2, abs=1e-12)
-    assert content["policy"]["optimal"] == (exploitability == 0)
-    assert digest_of(output) == content["digest"]
-
+    exploitability, loss = worth(Policy.load(folder / "policy.json"))
+    odds = content.policy.vs_random
+    assert exploitability == content.policy.exploitability
+    assert loss == pytest.approx((odds["X"].loss + odds["O"].loss) / 2, abs=1e-12)
+    assert content.policy.optimal == (exploitability == 0)
+    assert digest_of(output) == content.digest
     assert "trial_00000" in output
     assert "no WANDB_API_KEY" in output
+
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
-    again, output_again, _ = finish(*SMALL)
-    assert again == 0
-    assert digest_of(output_again) == content["digest"]
-    assert "Ray dashboard" not in output_again
+    again = search(home, "--name", "small", *SEARCHED)
+    assert digest_of(again) == content.digest
+    assert "Ray dashboard" not in again
     assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
@@ -83,6 +78,7 @@ def test_results_do_not_depend_on_concurrency(finish: Run, searched: Path) -> No
     assert (code, digest_of(output)) == (0, finished(searched / "small").digest)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on(
     program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Read, expected: str, tmp_path: Path
 ) -> None:
