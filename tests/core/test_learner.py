@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.support.program import ROOT
 from tests.support.reference import Reference
+from tests.support.strategies import hyperparameters
 from tests.tuning.test_determinism import plain_processor
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
@@ -33,20 +34,6 @@ OPTIONS: dict[str, list[Any]] = {
 }
 COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product(*OPTIONS.values())]
 BOARDS = [Board(3, 3, 3), Board(2, 3, 2), Board(1, 1, 1), Board(4, 2, 3)]
-
-unit = st.floats(0, 1)
-hyperparameters = st.builds(
-    Hyperparameters,
-    alpha_start=st.floats(0.01, 1),
-    alpha_end=st.floats(0.01, 1),
-    alpha_decay=st.floats(1, 1000),
-    gamma=unit,
-    epsilon_start=unit,
-    epsilon_end=unit,
-    epsilon_decay=st.floats(1, 1000),
-    q_init=st.floats(-2, 2),
-    **{name: st.sampled_from(values) for name, values in OPTIONS.items()},
-)
 
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))

@@ -48,6 +48,15 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return children
 
 
+def wait_for_state(process: subprocess.Popen[str], tmp_path: Path) -> Path:
+    """The first state that the running search saves of an unfinished trial."""
+    end = time.monotonic() + 90
+    while not (states := list((tmp_path / "results").glob("*[!Z]/unfinished/*.npz"))):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    return states[0]
+
+
 def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
     _, alive = psutil.wait_procs(children, timeout=seconds)
     return len(alive) == 0
@@ -103,15 +112,12 @@ def test_optuna_and_asha_go_on_to_the_same_end(program: Start, finish: Run, algo
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "2", "--seeds", "4", "--games", "9000000", "--num-cpus", "2")
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "20000000", "--num-cpus", "2")
     undisturbed = digest_of(finish(*options)[1])
     process = program(*options, "--fresh")
-    end = time.monotonic() + 90
-    while not (saved := list((tmp_path / "results").glob("*[!T]/unfinished/*.npz"))):
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.1)
+    wait_for_state(process, tmp_path)
     working = [child for child in descendants(process) if "QLearningTrial" in "".join(child.cmdline())]
-    assert saved and working
+    assert working
     for worker in working:
         worker.kill()
     output, errors = process.communicate(timeout=200)
@@ -308,16 +314,13 @@ def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "1", "--seeds", "4", "--games", "9000000", "--num-cpus", "1")
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "20000000", "--num-cpus", "1")
     undisturbed = digest_of(finish(*options)[1])
     process = program(*options, "--fresh")
-    end = time.monotonic() + 90
-    while not (saved := list((tmp_path / "results").glob("*[!T]/unfinished/*.npz"))):
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.1)
+    saved = wait_for_state(process, tmp_path)
     process.kill()
     process.wait()
-    damage(saved[0], 0.5)
+    damage(saved, 0.5)
     code, output, _ = finish(*options)
     assert code == 0
     assert "trial_00000  trial_00000.npz is damaged" in output
@@ -328,7 +331,7 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start,
 def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
     program: Start, finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
-    options = ("--num-samples", "1", "--seeds", "4", "--games", "12000000", "--num-cpus", "1")
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "30000000", "--num-cpus", "1")
     process = program(*options)
     output = read_until(process, r"trial_00000 .*(4|5|6|7)\d%")
     assert "finished" not in output

@@ -106,7 +106,7 @@ def test_the_winner_its_gap_and_the_searchs_own_best(folder: Path) -> None:
     assert re.findall(r"[\d.]+", lines[winner + 1]) == ["10", "500", "550", "1.10"]
     assert "trial_00002" in lines[winner + 2]
     assert re.findall(r"(?<!_)\b[\d.]+\b", lines[winner + 2])[-3:] == ["414", "828", "2.00"]
-    assert lines[winner + 3].strip() == "no other finalist cannot be told from it at 95 %"
+    assert lines[winner + 3].strip() == "all other finalists can be told from it at 95 %"
     assert "q_init=0.103" in lines[winner + 4] and "replay=backward" in lines[winner + 4]
     assert lines[-1] == f"digest {summary.digest}"
 

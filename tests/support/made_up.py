@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.support import records
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.experiment import journal
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.record import CurvePoint, Failure, Progress, Record, Task, part
+from tictactoe.experiment.record import CurvePoint, Failure, Record, Task, part
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.experiment.results import Outcome, compile_results
 from tictactoe.experiment.selection import Selection
@@ -33,24 +34,13 @@ COST = Cost(
 )
 
 
+CURVE = (CurvePoint(3000, 2, (0.0, 0.0, 0.0), (0.01, 0.02, 0.03), 0.02),)
+
+
 def record(index: int, **values: Any) -> Record:
-    """The record of a trial, in which all that `values` does not name is plausible."""
-    progress = Progress(
-        par10=600.0,
-        median=500.0,
-        solved=2,
-        exploitability=0.0,
-        loss_vs_random=0.02,
-        games=3000,
-        learner_cpu_s=1.0,
-        games_to_optimal=(400, 600),
-        played=6000,
-        share=1.0,
-        earlier_cpu_s=0.0,
-        history=(CurvePoint(3000, 2, (0.0, 0.0, 0.0), (0.01, 0.02, 0.03), 0.02),),
-    )
-    trial = {"attempt": 1, "config": GOOD, "started_s": 0.0, "ended_s": 2.0, "worker": 100, "stopped": False}
-    return Record(**{**vars(progress), **trial, **values, "index": index})
+    """The record of a trial with a learning curve, in which all that `values` does not name is plausible."""
+    plausible = {"config": GOOD, "learner_cpu_s": 1.0, "started_s": 0.0, "ended_s": 2.0, "history": CURVE}
+    return replace(records.record(index, (400, 600), 3000, **plausible), **values)
 
 
 def results(
@@ -68,18 +58,18 @@ def results(
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(board=board, num_samples=trials, seeds=seeds, games=games, seed=0)
     start = time.monotonic()
-    records = []
+    made = []
     others = [replace(GOOD, **{name: getattr(drawn, name) for name in searched}) for drawn in sample(trials - 1, 0)]
     for index, hyperparameters in enumerate([GOOD, *others]):
         replicates, started = Replicates(Task(board, seeds, games, seed=0), hyperparameters), time.monotonic() - start
         replicates.advance(math.inf, games)
         progress = replicates.progress()
         times = {"started_s": started, "ended_s": time.monotonic() - start}
-        records.append(record(index, **vars(progress), **times, config=hyperparameters, worker=100 + index % 2))
-        journal.trials(folder).append(records[-1])
-    best = min(records, key=lambda record: record.rank)
+        made.append(record(index, **vars(progress), **times, config=hyperparameters, worker=100 + index % 2))
+        journal.trials(folder).append(made[-1])
+    best = min(made, key=lambda record: record.rank)
     nothing_run = Selection(best.index, (), {}, 0, 0.0, 0)
-    summary, learner = compile_results(folder, settings, Outcome(records, [], truncated=False, cost=COST), nothing_run, COST)
+    summary, learner = compile_results(folder, settings, Outcome(made, [], truncated=False, cost=COST), nothing_run, COST)
     summaries.write(folder, summary)
     return learner
 
@@ -93,7 +83,7 @@ def change(folder: Path, **values: Any) -> Summary:
 
 def select(folder: Path) -> Summary:
     """Add what a selection on fresh seeds says: four finalists, two of them tied, one hardly ever solved. Returns all."""
-    records = [record for record in journal.read_trials(folder)[0] if not record.stopped]
+    whole = [record for record in journal.read_trials(folder)[0] if not record.stopped]
     finalists = tuple(
         Finalist(
             index=record.index,
@@ -106,7 +96,7 @@ def select(folder: Path) -> Summary:
             seeds=64,
             tied=place < 2,
         )
-        for place, record in enumerate(sorted(records, key=lambda record: record.rank)[:4])
+        for place, record in enumerate(sorted(whole, key=lambda record: record.rank)[:4])
     )
     summary = summaries.finished(folder)
     selection = replace(
@@ -123,8 +113,8 @@ def select(folder: Path) -> Summary:
 
 def stop(folder: Path, number: int) -> None:
     """Make it that a scheduler stopped so many of the worst trials, after the first point of their learning curve."""
-    records, _ = journal.read_trials(folder)
-    for record in sorted(records, key=lambda record: record.rank)[len(records) - number :]:
+    ranked = sorted(journal.read_trials(folder)[0], key=lambda record: record.rank)
+    for record in ranked[len(ranked) - number :]:
         history = record.history[:1]
         journal.trials(folder).append(replace(record, stopped=True, games=history[0].games, history=history))
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-JOB = ("--num-samples", "8", "--seeds", "16", "--games", "60000", "--num-cpus", "2")
+JOB = ("--num-samples", "8", "--seeds", "16", "--games", "100000", "--num-cpus", "2")
 """A search long enough to be disturbed."""
 SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
 """The search that the fixture `searched` has run."""

@@ -126,9 +126,9 @@ def _show_gaps(console: Console, selection: SelectionSummary) -> None:
     console.print(f"  {_gap(winner)}")
     if first is not winner:
         console.print(f"  the search's own best, {trial_name(first.index)}: {_gap(first)}")
-    others = {0: "no other finalist", 1: "one other finalist"}
     tied = selection.tied - 1
-    console.print(f"  {others.get(tied, f'{tied} other finalists')} cannot be told from it at 95 %")
+    others = {0: "all other finalists can", 1: "one other finalist cannot"}.get(tied, f"{tied} other finalists cannot")
+    console.print(f"  {others} be told from it at 95 %")
 
 
 def _gap(finalist: Finalist) -> str:
