@@ -333,7 +333,7 @@ def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
 ) -> None:
     options = ("--num-samples", "1", "--seeds", "4", "--games", "30000000", "--num-cpus", "1")
     process = program(*options)
-    output = read_until(process, r"trial_00000 .*(4|5|6|7)\d%")
+    output = read_until(process, r"trial_00000 .*(4|5|6|7)\d %")
     assert "finished" not in output
     state = next((tmp_path / "results").glob("*/unfinished/*.npz"))
     process.kill()

@@ -128,8 +128,8 @@ def test_the_best_of_both_has_one_gap(folder: Path) -> None:
 def test_exact_results_and_costs(folder: Path) -> None:
     write(folder)
     text = shown(folder)
-    assert re.findall(r"[\d.]+ ?%", text.partition("as X")[2].partition("as O")[0]) == ["75.0000%", "25.0000%", "0.0000%"]
-    assert re.findall(r"[\d.]+ ?%", text.partition("as O")[2])[:3] == ["50.0000%", "37.5000%", "12.5000%"]
+    assert re.findall(r"[\d.]+ ?%", text.partition("as X")[2].partition("as O")[0]) == ["75.0000 %", "25.0000 %", "0.0000 %"]
+    assert re.findall(r"[\d.]+ ?%", text.partition("as O")[2])[:3] == ["50.0000 %", "37.5000 %", "12.5000 %"]
     assert "plays optimally: exploitability 0 " in text
     cost = next(line for line in text.splitlines() if line.startswith("cost of the fresh seeds: "))
     assert re.findall(r"[\d.]+", cost) == ["48", "0.5", "10"]
@@ -147,7 +147,7 @@ def test_a_policy_that_is_not_optimal(folder: Path) -> None:
 
 def test_several_attempts_say_whose_seconds_are_told(folder: Path) -> None:
     write(folder, cost=replace(made.summary(RECORDS).cost, attempts=3))
-    assert "12.5 s for the last of 3 attempts, 3.4M games" in shown(folder)
+    assert "12.5 s for the last of 3 attempts, 3.4 million games" in shown(folder)
 
 
 def test_without_finalists_the_numbers_are_the_searchs_own(folder: Path) -> None:

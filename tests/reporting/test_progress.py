@@ -90,7 +90,7 @@ def test_a_terminal_gets_a_live_table() -> None:
         assert shown._live is not None
         shown._live.refresh()
     text = output.getvalue()
-    for part in ("1/4 trials", "trial_00000", "50%", "best", "PAR-10"):
+    for part in ("1/4 trials", "trial_00000", "50 %", "best", "PAR-10"):
         assert part in text
 
 

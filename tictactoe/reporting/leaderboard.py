@@ -11,7 +11,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import names
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.summary import Finalist, SelectionSummary, Summary
-from tictactoe.text import count, games, short, trial_name
+from tictactoe.text import count, games, millions, percent, seconds, short, trial_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,8 +95,8 @@ def _show_selection(console: Console, summary: Summary) -> None:
     _print_whole(console, table)
     replicates = sum(finalist.seeds for finalist in selection.finalists)
     console.print(
-        f"cost of the fresh seeds: {count(replicates, 'replicate')}, {selection.learner_cpu_s:.1f} s of the learner's CPU, "
-        f"{selection.learner_cpu_s / summary.cost.learner_cpu_s:.0%} of the search's"
+        f"cost of the fresh seeds: {count(replicates, 'replicate')}, {seconds(selection.learner_cpu_s)} of the learner's CPU, "
+        f"{percent(selection.learner_cpu_s / summary.cost.learner_cpu_s)} of the search's"
     )
 
 
@@ -109,7 +109,8 @@ def _show_winner(console: Console, summary: Summary) -> None:
         console.print(f"{name}, optimal play after {games(best.median)} games (median), {solved} of the search's own")
     else:
         low, high = map(games, best.fresh.interval)
-        sure = f"{low} to {high}, {best.fresh.confidence:.0%} sure" if best.fresh.has_interval else "too few for an interval"
+        interval = f"{low} to {high}, {percent(best.fresh.confidence)} sure"
+        sure = interval if best.fresh.has_interval else "too few for an interval"
         seeds = count(best.fresh.seeds, "fresh seed")
         console.print(f"{name}, optimal play after {games(best.fresh.median)} games (median of {seeds}; {sure})")
         _show_gaps(console, summary.selection)
@@ -117,7 +118,8 @@ def _show_winner(console: Console, summary: Summary) -> None:
     verdict = "plays optimally" if policy.optimal else "does not play optimally"
     console.print(f"its policy {verdict}: exploitability {policy.exploitability:g} (exact)")
     for seat, odds in policy.vs_random.items():
-        console.print(f"  as {seat} against random: wins {odds.win:.4%}, draws {odds.draw:.4%}, loses {odds.loss:.4%}")
+        win, draw, loss = (percent(share, 4) for share in (odds.win, odds.draw, odds.loss))
+        console.print(f"  as {seat} against random: wins {win}, draws {draw}, loses {loss}")
 
 
 def _show_gaps(console: Console, selection: SelectionSummary) -> None:
@@ -140,6 +142,6 @@ def _show_cost(console: Console, summary: Summary, folder: Path) -> None:
     cost = summary.cost
     span = f" for {cost.last_attempt}" if cost.last_attempt else ""
     console.print(
-        f"{cost.wall_s:.1f} s{span}, {cost.games / 1e6:,.1f}M games, "
-        f"{cost.learner_share:.0%} of the slots' time spent learning; results in {folder}"
+        f"{seconds(cost.wall_s)}{span}, {millions(cost.games)} games, "
+        f"{percent(cost.learner_share)} of the slots' time spent learning; results in {folder}"
     )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import Failure, Progress, Record, Scores
-from tictactoe.text import count, games, trial_name
+from tictactoe.text import count, games, percent, trial_name
 
 LINE_SECONDS = 3.0
 """Least time between two lines about the same running trial in a pipe or log."""
@@ -134,7 +134,7 @@ class Reporter:
         for name in ("trial", "trained", "solved", "median", "PAR-10", "loss vs random"):
             table.add_column(name, justify="left" if name == "trial" else "right")
         for index, state in sorted(self.running.items()):
-            columns = _columns(f"{state.share:.0%}", state.progress) if state.progress else ["starting"]
+            columns = _columns(percent(state.share), state.progress) if state.progress else ["starting"]
             table.add_row(trial_name(index), *columns)
         if self.best is not None:
             table.add_row(trial_name(self.best.index), *_columns("best", self.best), style="bold green")

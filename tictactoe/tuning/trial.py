@@ -20,7 +20,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, rungs, warm_up
-from tictactoe.text import games, trial_name
+from tictactoe.text import games, percent, trial_name
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
@@ -235,11 +235,11 @@ def _wait_for_others(execution: Execution) -> None:
 def summary_line(progress: Progress) -> str:
     """How far a trial has come, in one readable line."""
     seeds = len(progress.games_to_optimal)
-    text = f"{progress.share:4.0%}  {progress.games_per_s / 1e6:.2f}M games/s"
+    text = f"{percent(progress.share):>5}  {progress.games_per_s / 1e6:.2f}M games/s"
     if not progress.games:
         return f"{text}  before the first check"
     return (
         f"{text}  {progress.games:,} games x {seeds}  solved {progress.solved}/{seeds}  "
-        f"median {games(progress.median)}  PAR-10 {progress.par10:,.0f}  "
+        f"median {games(progress.median)}  PAR-10 {games(progress.par10)}  "
         f"exploitability {progress.exploitability:.3f}  loss vs random {progress.loss_vs_random:.4f}"
     )
