@@ -7,6 +7,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+import time
 from typing import Any
 
 TARGET = "tictactoe.tuning.trial"
@@ -47,6 +48,7 @@ def change(trial: Any) -> None:
                 held = []
                 while True:
                     held.append(b"x" * 2**26)
+                    time.sleep(0.02)  # so that no other process needs memory at the same moment
         return step(self)
 
     trial.step = faulty
