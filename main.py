@@ -68,14 +68,17 @@ def main(arguments: list[str]) -> int:
 def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: Interrupt, console: Console) -> int:
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
+    from tictactoe.experiment import space
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
     from tictactoe.reporting import leaderboard
 
+    space.validate()
     with Folder(settings.results_dir / search_name(settings), settings) as folder:
         for note in folder.notes:
             console.print(f"note: {note}")
-        if folder.finished:
+        finished = folder.finished
+        if finished:
             interrupt.exit_code = FINISHED
             if not settings.hold:
                 leaderboard.show(console, folder.path)
@@ -90,9 +93,8 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
-                    if not folder.finished:
-                        carry_out(settings, folder, probe, interrupt, console, began)
-            if not folder.finished:
+                    finished = finished or carry_out(settings, folder, probe, interrupt, console, began)
+            if not finished:
                 console.print(f"interrupted; finished trials are kept: {settings.go_on}")
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
@@ -102,8 +104,11 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
     return FINISHED
 
 
-def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> None:
-    """Run the missing trials, then the finalists on fresh seeds; write results and report, unless interrupted."""
+def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> bool:
+    """Run the missing trials, then the finalists on fresh seeds; write results and report.
+
+    Returns whether that was done: it was not where the search is interrupted.
+    """
     from tictactoe.experiment import results, selection, summary
     from tictactoe.experiment.summary import Cost
     from tictactoe.reporting.progress import Reporter
@@ -113,29 +118,28 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     from tictactoe.tuning import search as tuning
     from tictactoe.tuning.trial import summary_line
 
-    with (
-        Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker,
-        cluster.watched(lambda: ray_died(settings, folder, interrupt)),
-    ):
-        with Reporter(console, settings.num_samples, summary_line) as reporter:
-            started = time.monotonic()
-            outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker])
-        if outcome is None:
-            return
-        plan = selection.plan(settings, outcome.records)
-        replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path)
-        selected = selection.select(settings, outcome.records, plan, replicates, console.print)
+    with Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
+        with cluster.watched(lambda: ray_died(settings, folder, interrupt)):
+            with Reporter(console, settings.num_samples, summary_line) as reporter:
+                started = time.monotonic()
+                outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker])
+            if outcome is None:
+                return False
+            plan = selection.plan(settings, outcome.records)
+            replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path)
+            selected = selection.select(settings, outcome.records, plan, replicates, console.print)
         if selected is None:
-            return
-        cluster.release_workers()
+            return False
+        cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
         content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
         pages = page.write_or_say(folder.path, learner, content, console.print)
         if interrupt.event.is_set():
-            return
+            return False
         summary.write(folder.path, content)  # from now on the search is finished
         interrupt.exit_code = FINISHED
         tracker.search_finished(content, outcome.records, [folder.path / "policy.json", *pages])
+    return True
 
 
 def ray_died(settings: Settings, folder: Folder, interrupt: Interrupt) -> None:

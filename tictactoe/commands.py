@@ -28,7 +28,7 @@ def run(settings: Settings, interrupt: Interrupt, console: Console) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         if interrupt.event.is_set():  # one came before
-            return 0
+            raise KeyboardInterrupt
         if settings.command == "report":
             from tictactoe.reporting.report.page import write
 

@@ -56,7 +56,11 @@ def short(value: Any) -> str:
     return str(value) if not is_number(value) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def one_line(text: str, lines: slice = slice(1)) -> str:
+    """The first line of a text that is not empty (or those of `lines`), of at most 300 characters."""
+    return " ".join([line.strip() for line in text.splitlines() if line.strip()][lines])[:300]
+
+
 def reason(error: BaseException, lines: slice = slice(1)) -> str:
-    """Why something failed, in one line: the first of the error's text (or those of `lines`), else the error's name."""
-    text = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(text[lines])[:300] or type(error).__name__
+    """Why something failed, in one line: that of the error's text (see `one_line`), else the error's name."""
+    return one_line(str(error), lines) or type(error).__name__

@@ -54,7 +54,7 @@ def side_to_move(position: str) -> str:
 
 
 def legal_moves(position: str) -> list[int]:
-    """The empty cells, as long as nobody has won."""
+    """The empty cells. To be asked only as long as nobody has won."""
     return [cell for cell, mark in enumerate(position) if mark == "."]
 
 

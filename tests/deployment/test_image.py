@@ -177,7 +177,14 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
 
 def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str]) -> None:
     """The container's limit is real: the kernel ends the trial's process, again and again."""
-    faults = ("--volume", f"{ROOT / 'tests' / 'support' / 'faults'}:/faults:ro", "--env", "PYTHONPATH=/faults", "--env", "FAULT=memory:3")
+    faults = (
+        "--volume",
+        f"{ROOT / 'tests' / 'support' / 'faults'}:/faults:ro",
+        "--env",
+        "PYTHONPATH=/faults",
+        "--env",
+        "FAULT=memory:3",
+    )
     container = start(*faults, command=(*SMALL, "--no-hold"))
     assert docker("wait", container).strip() == "0", docker("logs", container)
     output = docker("logs", container)

@@ -384,3 +384,11 @@ def test_a_full_disk_is_no_second_error(path: Path, reopen: Open) -> None:
     (path / "summary.json").mkdir()
     with Folder(path, settings_of()) as folder:
         folder.write_failed()
+
+
+def test_a_file_in_its_place_and_a_folder_of_somebody_elses(path: Path, reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("")
+    assert "is a file, not a folder; choose another --name" in refusal(reopen)
+    path.unlink()
+    (path / "lock").mkdir(parents=True)  # as little writable for root as a foreign folder is for others
+    assert "cannot be written to" in refusal(reopen)

@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.support.program import ROOT
+from tictactoe.errors import UserError
 from tictactoe.experiment import space
 
 DISTRIBUTIONS: list[tuple[Any, Any]] = [
@@ -61,3 +62,21 @@ def test_stepped_and_whole_numbers(monkeypatch: pytest.MonkeyPatch, entry: Any, 
     monkeypatch.setitem(space.SPACE, "alpha_decay" if 7.0 in possible or 2.0 in possible else "gamma", entry)
     name = "alpha_decay" if 7.0 in possible or 2.0 in possible else "gamma"
     assert {getattr(configuration, name) for configuration in space.sample(100, 0)} == possible
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "part"),
+    [
+        ("gamma", FloatDistribution(0.5, 1.5), "gamma must lie in"),
+        ("gamma", 2.0, "gamma must lie in"),
+        ("table", CategoricalDistribution(["afterstate", "other"]), "table must be one of"),
+        ("gama", 1.0, "gama"),
+        ("epsilon_start", object(), "epsilon_start must be"),
+    ],
+)
+def test_a_space_that_no_learner_takes_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, entry: Any, part: str) -> None:
+    space.validate()
+    monkeypatch.setitem(space.SPACE, name, entry)
+    with pytest.raises(UserError, match=r"the search space, .*space\.py") as caught:
+        space.validate()
+    assert part in str(caught.value) and "\n" not in str(caught.value)

@@ -112,7 +112,7 @@ def test_optuna_and_asha_go_on_to_the_same_end(program: Start, finish: Run, algo
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "2", "--seeds", "4", "--games", "20000000", "--num-cpus", "2")
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "12000000", "--num-cpus", "2")
     undisturbed = digest_of(finish(*options)[1])
     process = program(*options, "--fresh")
     wait_for_state(process, tmp_path)
@@ -179,6 +179,9 @@ def test_a_trial_that_raises_or_hangs_fails_alone(
     assert (code, summary()) == (0, content)  # a search that came to its end is shown, not tried again
     assert "Ray dashboard" not in output
     assert digest_of(output) == content["digest"] != expected
+    if fault == "raise":  # it fails again: the search is as finished as before
+        assert finish(*JOB, "--retry-failed", PYTHONPATH=FAULTS, FAULT="raise:3")[0] == 0
+        assert (summary()["status"], summary()["num_errors"]) == ("finished", 1)
     code, output, _ = finish(*JOB, "--retry-failed")
     assert code == 0
     content = summary()
@@ -314,7 +317,7 @@ def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "1", "--seeds", "4", "--games", "20000000", "--num-cpus", "1")
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "12000000", "--num-cpus", "1")
     undisturbed = digest_of(finish(*options)[1])
     process = program(*options, "--fresh")
     saved = wait_for_state(process, tmp_path)

@@ -84,6 +84,19 @@ def test_failed_trials_are_run_again_when_asked_for(tmp_path: Path, fits: list[l
     assert [record.index for record in outcome.records] == [0, 1, 2, 3]
 
 
+def test_failures_that_were_not_run_again_within_the_budget_are_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[list[int]]
+) -> None:
+    def fit(settings: Settings, folder: Path, attempt: int, missing: list[int], *rest: Any) -> None:
+        put(folder, made.failure(missing[0], attempt=attempt))
+
+    monkeypatch.setattr(search, "_fit", fit)
+    put(tmp_path, made.record(0), made.record(1), made.failure(2), made.failure(3))
+    outcome = run(tmp_path, retry_failed=True, time_budget=1e-9)
+    assert outcome.truncated
+    assert [failure.index for failure in outcome.failures] == [2, 3]
+
+
 def test_a_finished_search_is_not_run_but_added_up(tmp_path: Path, fits: list[list[int]]) -> None:
     put(tmp_path, *(made.record(index, earlier_cpu_s=0.5, started_s=1.0, ended_s=11.0) for index in range(4)))
     cost = run(tmp_path).cost

@@ -34,7 +34,10 @@ class Folder:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
         self._settings = settings
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{path} is a file, not a folder; choose another --name, or move it away") from None
         self._lock = _lock(path)
         self._aside: Path | None = None
         """Where --fresh has moved earlier results."""
@@ -130,8 +133,8 @@ class Folder:
             raise UserError(f"{self.path} holds a search of another version of this program; {REMEDY}")
         if there is not None and there.pop("crc32", None) == journal.checksum(there):
             if there["fingerprint"] != wanted:
-                mine = there["fingerprint"]
-                differing = sorted(name for name in {*mine, *wanted} if mine.get(name) != wanted.get(name))
+                other = there["fingerprint"]
+                differing = sorted(name for name in {*other, *wanted} if other.get(name) != wanted.get(name))
                 raise UserError(f"{self.path} holds a search with another {', '.join(differing)}; {REMEDY}")
             return str(there["created"])
         if path.exists() or (self.path / "journal.jsonl").exists():
@@ -146,15 +149,15 @@ class Folder:
     def _mend_journals(self) -> list[str]:
         """Take damaged lines out of the journals, and name them."""
         notes = []
-        for mended, lost in (
+        for entries, lost in (
             (journal.trials(self.path), "its trial is run again"),
             (journal.fresh_blocks(self.path), "its replicates are run again"),
         ):
-            mended.read()
-            damaged = mended.damaged
+            entries.read()
+            damaged = entries.damaged
             if damaged:
-                mended.mend()
-            notes += [f"{mended.path.name}, line {number}, was damaged: {lost}" for number in damaged]
+                entries.mend()
+            notes += [f"{entries.path.name}, line {number}, was damaged: {lost}" for number in damaged]
         return notes
 
     def _damage(self) -> list[str]:
@@ -171,7 +174,12 @@ class Folder:
 
 
 def _lock(path: Path) -> IO[str]:
-    file = (path / "lock").open("w")
+    try:
+        file = (path / "lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written to ({error.strerror}); run as the user it belongs to, or choose another --name"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(file.fileno()), (path / "lock").stat()):  # moved aside by another just now

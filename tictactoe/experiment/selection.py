@@ -110,7 +110,7 @@ class FreshReplicates(Protocol):
     """What runs finalists on fresh seeds; below, each goes by its place among them."""
 
     learner_cpu_s: float
-    """Of all replicates that were asked for."""
+    """Of all replicates that have been run, in this attempt and earlier ones."""
 
     def run(self, entrants: list[int], first: int, last: int) -> list[GamesToOptimal] | None:
         """Games to optimal of finalists on the fresh seeds from `first` to before `last`; None when interrupted."""

@@ -19,6 +19,7 @@ from optuna.distributions import (
 
 from tictactoe.core import seeds
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.errors import UserError
 
 SPACE: dict[str, Any] = {
     # At .05 and below nothing is learned within the budget; at 1 exploration's noise is taken for the truth.
@@ -52,6 +53,22 @@ def distributions() -> dict[str, BaseDistribution]:
     return {name: entry for name, entry in SPACE.items() if isinstance(entry, BaseDistribution)}
 
 
+def validate() -> None:
+    """Raise UserError where the space holds what no learner takes: a name, a bound or choice, or a kind of distribution."""
+    for name, entry in SPACE.items():
+        if isinstance(entry, CategoricalDistribution):
+            extremes: list[Any] = list(entry.choices)
+        elif isinstance(entry, (FloatDistribution, IntDistribution)):
+            extremes = [entry.low, entry.high]
+        else:
+            extremes = [entry]
+        for value in extremes:
+            try:
+                Hyperparameters(**{name: value})
+            except (TypeError, ValueError) as error:
+                raise UserError(f"the search space, {name}: {error}; mend it in tictactoe/experiment/space.py") from None
+
+
 def sample(number: int, seed: int) -> list[Hyperparameters]:
     """`number` independent random configurations; the first ones are the same for every `number`."""
     generator = np.random.default_rng(seeds.configurations(seed))
@@ -82,8 +99,7 @@ def _draw(distribution: BaseDistribution, generator: np.random.Generator) -> Any
     """One independent value, uniform on the distribution's scale."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[generator.choice(len(distribution.choices), size=1)[0]]
-    if not isinstance(distribution, (FloatDistribution, IntDistribution)):
-        raise TypeError(f"no values can be drawn from a {type(distribution).__name__}")
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     if distribution.log:
         value = float(np.exp(generator.uniform(np.log(low), np.log(high))))

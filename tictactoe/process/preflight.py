@@ -165,9 +165,9 @@ def _token(preflight: Preflight, settings: Settings) -> None:
         preflight.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")
     try:
         preflight.token_source = provide_token()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         preflight.fatal.append(
-            f"the dashboard's token cannot be written ({error}); set HOME or RAY_AUTH_TOKEN_PATH to a writable place"
+            f"the dashboard's token cannot be read or written ({error}); set HOME or RAY_AUTH_TOKEN_PATH to a writable place"
         )
 
 

@@ -11,7 +11,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import names
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.summary import Finalist, SelectionSummary, Summary
-from tictactoe.text import count, games, millions, percent, seconds, short, trial_name
+from tictactoe.text import count, games, millions, percent, plain_name, seconds, short, trial_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def _trials(results: Results, with_configurations: bool) -> Table:
     for name in ("trial", "PAR-10", "median", "solved"):
         table.add_column(name, justify="right", no_wrap=True)  # where there is little room, others wrap
     for name in searched:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(plain_name(name), justify="right")
     for record in results.ranked[:ROWS]:
         solved = "stopped" if record.stopped else f"{record.solved}/{len(record.games_to_optimal)}"
         numbers = (str(record.index), games(record.par10), games(record.median), solved)
@@ -128,6 +128,8 @@ def _show_gaps(console: Console, selection: SelectionSummary) -> None:
     console.print(f"  {_gap(winner)}")
     if first is not winner:
         console.print(f"  the search's own best, {trial_name(first.index)}: {_gap(first)}")
+    if len(selection.finalists) == 1:
+        return
     tied = selection.tied - 1
     others = {0: "all other finalists can", 1: "one other finalist cannot"}.get(tied, f"{tied} other finalists cannot")
     console.print(f"  {others} be told from it at 95 %")

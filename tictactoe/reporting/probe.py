@@ -18,6 +18,7 @@ class Probe:
 
     def __init__(self, key: SecretStr | None) -> None:
         self._key = None if key is None else key.get_secret_value()
+        self._answer: tuple[str, str] | None = None
         self._result: tuple[str, str] | None = None
         self._asked = time.monotonic()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -26,20 +27,21 @@ class Probe:
     def result(self) -> tuple[str, str]:
         """(mode, message): "online", "offline" or "disabled", and what to tell the user about it."""
         self._thread.join(max(0.0, PROBE_SECONDS - (time.monotonic() - self._asked)))
-        if self._result is None:
-            return "offline", "W&B: the server does not answer; runs are kept offline, send them later with `wandb sync`"
+        if self._result is None:  # decided once: a late answer changes nothing
+            late = "W&B: the server does not answer; runs are kept offline, send them later with `wandb sync`"
+            self._result = self._answer or ("offline", late)
         return self._result
 
     def _ask(self) -> None:
         wished = os.environ.get("WANDB_MODE", "").lower()
         if wished == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
-            self._result = "disabled", "W&B: disabled"
+            self._answer = "disabled", "W&B: disabled"
         elif wished in ("offline", "dryrun"):
-            self._result = "offline", "W&B: offline, as WANDB_MODE says"
+            self._answer = "offline", "W&B: offline, as WANDB_MODE says"
         elif self._key is None:
-            self._result = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
+            self._answer = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
         else:
-            self._result = _ask_server(server(), self._key)
+            self._answer = _ask_server(server(), self._key)
 
 
 def server() -> str:

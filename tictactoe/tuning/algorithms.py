@@ -114,11 +114,11 @@ class JournaledASHA(ASHAScheduler):
         progress: Progress | None = result["progress"]
         curve = progress.history if progress else ()
         for rung in self._rungs[self._judged.get(trial.trial_id, 0) :]:
-            passed = next((point for point in curve if point.games >= rung), None)
-            if passed is None:
+            point = next((point for point in curve if point.games >= rung), None)
+            if point is None:
                 break
             self._judged[trial.trial_id] = self._judged.get(trial.trial_id, 0) + 1
-            judged = {"games": rung, "loss_vs_random": passed.mean_loss}
+            judged = {"games": rung, "loss_vs_random": point.mean_loss}
             if super().on_trial_result(tune_controller, trial, judged) == TrialScheduler.STOP:
                 return TrialScheduler.STOP
         return TrialScheduler.CONTINUE

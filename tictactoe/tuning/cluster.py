@@ -157,11 +157,13 @@ def watched(lost: Callable[[], None]) -> Iterator[None]:
                     lost()
                 return
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         stopped.set()
+        thread.join()
 
 
 def _plasma_directory() -> str | None:

@@ -56,7 +56,7 @@ class FreshReplicates:
         running: dict[ray.ObjectRef[Any], tuple[int, range]] = {}
         task = _replicates.options(num_cpus=self._settings.cpus_per_trial, max_retries=LOST_WORKER_RETRIES)
         at_a_time = slots(self._settings)
-        if waiting and not self._warmed():
+        if waiting and not self._warm_up():
             return None
         while waiting or running:
             while waiting and len(running) < at_a_time:
@@ -80,8 +80,11 @@ class FreshReplicates:
                     yield range(start, seed)
                 start = seed + (seed in self._games[place])
 
-    def _warmed(self) -> bool:
-        """Have the workers load and compile first, as the search's had, whose learner time is compared with."""
+    def _warm_up(self) -> bool:
+        """Have the workers load and compile first, as the search's had, whose learner time is compared with.
+
+        Returns whether that was done: it was not where the search is interrupted.
+        """
         task = ray.remote(warm_up).options(num_cpus=self._settings.cpus_per_trial)
         loading = [] if self._warm else [task.remote(self._settings.board) for _ in range(slots(self._settings))]
         while loading and not self._interrupt.event.is_set():

@@ -14,6 +14,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
+from tictactoe.text import one_line
 from tictactoe.tuning.trial import state_file
 
 
@@ -95,11 +96,10 @@ class Relay(tune.Callback):
 
     def _reason(self, trial: Any) -> str:
         """Why a trial's process was lost, in one line."""
-        lines = [line.strip() for line in str(trial.get_pickled_error() or "").splitlines() if line.strip()]
         before, self._memory_kills = self._memory_kills, memory_kills()
         if self._memory_kills > before:
             return "its process was ended for want of memory"
-        return " ".join(lines[:2])[:300] if lines else "its process died"
+        return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
 
     def _fail(self, trial: Any, error: str) -> None:
         if _index(trial) in self._ended or self._interrupted():

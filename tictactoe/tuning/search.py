@@ -52,9 +52,10 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     if interrupt.event.is_set():
         return None
     records, failures = journals.read_trials(folder)
-    truncated = len(records) + len(failures) < settings.num_samples
+    # A failure of an earlier attempt that was to be run again has not ended yet.
+    ended = len(records) + sum(failure.attempt == attempt or not settings.retry_failed for failure in failures)
+    truncated = ended < settings.num_samples
     if truncated and (settings.time_budget is None or time.monotonic() - start < settings.time_budget):
-        ended = len(records) + len(failures)
         raise RuntimeError(f"Ray Tune ended after {ended} of {settings.num_samples} trials; {settings.go_on}")
     if not truncated:
         shutil.rmtree(folder / STATES, ignore_errors=True)

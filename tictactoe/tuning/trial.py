@@ -20,7 +20,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, rungs, warm_up
-from tictactoe.text import games, percent, trial_name
+from tictactoe.text import games, percent, reason, trial_name
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
@@ -201,7 +201,7 @@ class QLearningTrial(tune.Trainable):
         self.save_at = now + max(CHECKPOINT_SECONDS, (now - began) / CHECKPOINT_SHARE)
 
     def _fail(self, error: Exception) -> None:
-        self.error = f"{type(error).__name__}: {error}"
+        self.error = f"{type(error).__name__}: {reason(error)}"
         self._say(f"failed\n{traceback.format_exc()}")
 
     def _say(self, text: str) -> None:
