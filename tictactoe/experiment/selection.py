@@ -121,7 +121,7 @@ def select(
 ) -> Selection | None:
     """Race the finalists of a plan; None when interrupted. `say` gets a line a round."""
     if not planned.finalists:
-        return Selection(min(records, key=_rank).index, (), {}, 0, 0.0, 0)
+        return Selection(min(records, key=lambda record: record.rank).index, (), {}, 0, 0.0, 0)
 
     def run(entrants: list[int], first: int, last: int) -> list[GamesToOptimal] | None:
         say(f"selection: {count(len(entrants), 'finalist')} on fresh seeds {first + 1} to {last}")
@@ -135,7 +135,7 @@ def select(
 
 def plan(settings: Settings, records: Sequence[Record]) -> Plan:
     """Who races, and how far; see the top of this file."""
-    whole = sorted((record for record in records if not record.stopped), key=_rank)
+    whole = sorted((record for record in records if not record.stopped), key=lambda record: record.rank)
     played = sum(record.played for record in records)
     large = played >= LARGE * settings.games
     if large:
@@ -160,10 +160,6 @@ def _most(seeds_of: Callable[[int], int]) -> int:
 def generator(seed: int, number: int) -> np.random.Generator:
     """The random signs of test `number` (0: who becomes a finalist), a stream that no replicate uses."""
     return np.random.Generator(np.random.PCG64(sequence(seed, Stream.SIGNS, number)))
-
-
-def _rank(record: Record) -> tuple[float, int]:
-    return record.par10, record.index
 
 
 def _finalists(settings: Settings, ranked: list[Record], most: int) -> list[Record]:
