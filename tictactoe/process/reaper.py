@@ -34,8 +34,11 @@ def start(folder: Path) -> None:
         reading, _ = ends = os.pipe()  # the other end closes with this process
         command = [sys.executable, "-m", "tictactoe.process.reaper", str(os.getpid()), mark]
         root = str(Path(__file__).resolve().parent.parent.parent)
+        nowhere = subprocess.DEVNULL  # whoever reads our output would wait for it
         # A session of its own, so that Ctrl-C in the terminal does not reach it.
-        subprocess.Popen(command, stdin=reading, pass_fds=[lock.fileno()], start_new_session=True, cwd=root)
+        subprocess.Popen(
+            command, stdin=reading, stdout=nowhere, stderr=nowhere, pass_fds=[lock.fileno()], start_new_session=True, cwd=root
+        )
         os.close(ends[0])
     os.environ[MARK] = mark
 
