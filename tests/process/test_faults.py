@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.chaos import chaos
 from tests.support.program import JOB, ROOT, digest_of
 from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
+from tictactoe.process.processes import PREFIX
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -62,12 +64,18 @@ def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
     return len(alive) == 0
 
 
+def temporary_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
 def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
     program: Start, finish: Run, expected: str, tmp_path: Path
 ) -> None:
     shared = set(Path("/dev/shm").iterdir())
+    folders = temporary_folders()
     process = program(*JOB)
     read_until(process, r"\[3/8\]")
+    assert temporary_folders() > folders
     children = descendants(process)
     process.kill()
     process.wait()
@@ -75,7 +83,7 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
     assert all_end(children)
     output, errors = again.communicate(timeout=200)
     code = again.returncode
-    assert not list(Path("/tmp/ray").glob(f"session_*_{process.pid}"))
+    assert temporary_folders() == folders
     assert set(Path("/dev/shm").iterdir()) <= shared
     assert (code, errors) == (0, "")
     finished = int(re.search(r"(\d+) of 8 trials are finished already", output)[1])  # type: ignore[index]

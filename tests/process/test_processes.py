@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.program import ROOT
+from tictactoe.errors import UserError
 from tictactoe.process import processes
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -88,33 +90,106 @@ def test_ending_waits_as_long_as_it_must_and_no_longer(start: Start, zombie: psu
     assert not processes.lives(long)
 
 
-def test_the_folders_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    own, other = "session_2026-01-01_00-00-00_000000_17", "session_2026-01-01_00-00-00_000000_171"
-    for folder in (f"ray/{own}/logs", f"ray/{other}/logs", "tictactoe-17", "tictactoe-171"):
-        (tmp_path / folder).mkdir(parents=True)
-    assert processes.temporary_folders(17) == [tmp_path / "tictactoe-17", tmp_path / "ray" / own]
-    processes.remove_temporary_folders(17)
-    processes.remove_temporary_folders(18)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["logs", "ray", other, "tictactoe-171"]
+def use(place: Path, monkeypatch: pytest.MonkeyPatch, ray: Path | None = None) -> tuple[list[Path], list[int]]:
+    """The folders that this process takes for temporary files, as if it were a new one, and their locks."""
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setattr(processes, "_folders", [])
+    for name in ("TMPDIR", processes.MARK, "NUMBA_CACHE_DIR", "RAY_TMPDIR"):
+        monkeypatch.setenv(name, "")
+    if ray is not None:
+        monkeypatch.setenv("RAY_TMPDIR", str(ray))
+    locks = processes.use_temporary_folders()
+    return processes.temporary_folders(), locks
 
 
 def test_temporary_files_of_a_run_are_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    processes.use_temporary_folder()
-    own = tmp_path / f"tictactoe-{os.getpid()}"
-    assert own.is_dir() and own.stat().st_mode & 0o077 == 0
-    assert os.environ["TMPDIR"] == tempfile.gettempdir() == str(own)
-    assert os.environ.pop("RAY_TMPDIR") == str(tmp_path)
+    (own,), _ = use(tmp_path, monkeypatch)
+    assert own.parent == tmp_path and own.stat().st_mode & 0o777 == 0o700
+    assert os.environ["TMPDIR"] == os.environ["RAY_TMPDIR"] == tempfile.gettempdir() == str(own)
+    assert os.environ[processes.MARK] == own.name
+    (other,), _ = use(tmp_path, monkeypatch)
+    assert other != own
+    assert processes.session_folder() is None
+    (other / "ray" / "session_1").mkdir(parents=True)
+    (other / "ray" / "session_latest").symlink_to("session_1")
+    assert processes.session_folder() == other / "ray" / "session_1"
+    processes.remove_temporary_folders()
+    assert [*tmp_path.iterdir()] == [own]
 
 
-def test_what_a_run_has_started_carries_its_mark(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(processes.MARK, "17 1")
+def test_ray_has_a_folder_where_its_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "short").mkdir()
+    (own, rays), _ = use(tmp_path, monkeypatch, tmp_path / "short")
+    assert (own.parent, rays.parent) == (tmp_path, tmp_path / "short")
+    assert (os.environ["TMPDIR"], os.environ["RAY_TMPDIR"]) == (str(own), str(rays))
+    assert own.name == rays.name
+    with pytest.raises(
+        UserError, match=r"^RAY_TMPDIR .*/none: cannot be written \(No such file or directory\); name a writable"
+    ):
+        use(tmp_path, monkeypatch, tmp_path / "none")
+
+
+def test_sockets_of_ray_can_be_in_a_usual_place_for_temporary_files() -> None:
+    name = f"/tmp/job.123456789/{processes.PREFIX}12345678/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+    assert len(name) <= 107
+
+
+def test_folders_of_dead_runs_are_removed_and_no_others(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (dead,), (lock,) = use(tmp_path, monkeypatch)
+    (dead / "ray").mkdir()
+    left = start(SLEEP)
+    (living,), _ = use(tmp_path, monkeypatch)  # in whatever container: the lock is the kernel's
+    open_to_others = tmp_path / f"{processes.PREFIX}00000000"
+    open_to_others.mkdir()
+    open_to_others.chmod(0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    link = tmp_path / f"{processes.PREFIX}11111111"
+    link.symlink_to(elsewhere)
+    os.close(lock)
+    (new,), _ = use(tmp_path, monkeypatch)
+    assert {*tmp_path.iterdir()} == {living, open_to_others, elsewhere, link, new}
+    assert not processes.lives(left)
+
+
+def test_only_what_a_run_has_started_is_its(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the mark, or by a title of Ray's and an open file: a `tail -f` of a log file is somebody else's."""
+    (own,), _ = use(tmp_path, monkeypatch)
     mine = start(SLEEP)
-    monkeypatch.setenv(processes.MARK, "17 2")
+    use(tmp_path, monkeypatch)
     other = start(SLEEP)
-    marked = processes.left_by(17, "17 1")
-    assert mine in marked and other not in marked
-    assert os.getpid() not in [process.pid for process in marked]
+    (own / "log").touch()
+    monkeypatch.delenv(processes.MARK)
+    with (own / "log").open() as log:
+        titles = ("ray::DashboardAgent", "ray-dashboard-JobHead-0", "ray::OfAnother", "tail")
+        started = [
+            subprocess.Popen([title, "600"], executable="/bin/sleep", stdin=None if "Another" in title else log)
+            for title in titles
+        ]
+    try:
+        left = processes.left_by([own])
+        assert {*left} == {mine, *map(psutil.Process, [started[0].pid, started[1].pid])}
+        assert other not in left
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_ray_is_known_wherever_it_is_installed(tmp_path: Path) -> None:
+    """Debian has dist-packages, and a user's own installation another folder."""
+    package = tmp_path / "lib" / "dist-packages" / "ray"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "monitor.py").write_text("input()")
+    (package.parent / "mine.py").write_text("input()")
+    code = f"""
+import subprocess, sys
+sys.path.insert(0, {str(package.parent)!r})
+from tictactoe.process import processes
+files = [{str(package)!r} + "/monitor.py", {str(package.parent)!r} + "/mine.py"]
+started = [subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE) for file in files]
+print([process.pid in [ray.pid for ray in processes.ray_processes()] for process in started])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "[True, False]\n"

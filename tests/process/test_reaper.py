@@ -14,29 +14,28 @@ import psutil
 import pytest
 
 from tests.support.program import ROOT, clean_environment
-from tictactoe.process import processes
-from tictactoe.process.reaper import PATIENCE_SECONDS, WAIT_SECONDS
+from tictactoe.process import processes, reaper
+from tictactoe.process.reaper import PATIENCE_SECONDS, QUIET_SECONDS, WAIT_SECONDS
 
 SECONDS = PATIENCE_SECONDS + 8
 """In which the reaper must be done, on a machine with other things to do too."""
 PROGRAM = """
 import os, subprocess, sys, tempfile, time
+sys.path.insert(0, os.getcwd())
 from pathlib import Path
 from tictactoe.process import processes, reaper
-base = Path(tempfile.gettempdir())
 reaper.start(Path(sys.argv[1]))
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 marked = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True, stdout=subprocess.PIPE)
 marked.stdout.readline()
-logs = base / "ray" / f"session_2026-01-01_{os.getpid()}" / "logs"
+logs = Path(os.environ["RAY_TMPDIR"], "ray", "session_1", "logs")
 logs.mkdir(parents=True)
-agent = subprocess.Popen(  # as Ray's agents, without the mark but with a log file of the session
-    [sys.executable, "-c", deaf], start_new_session=True, stdout=subprocess.PIPE, stderr=(logs / "agent.log").open("w"),
-    env={name: value for name, value in os.environ.items() if name != processes.MARK},
+agent = subprocess.Popen(  # as Ray's agents, without the mark but with a title and a log file of the session
+    ["ray::DashboardAgent", "600"], executable="/bin/sleep", start_new_session=True, stderr=(logs / "agent.log").open("w"),
+    stdout=subprocess.DEVNULL, env={name: value for name, value in os.environ.items() if name != processes.MARK},
 )
-agent.stdout.readline()
 Path(tempfile.gettempdir(), "file").touch()
-print(marked.pid, agent.pid, tempfile.gettempdir(), logs.parent, os.environ[processes.MARK], flush=True)
+print(marked.pid, agent.pid, *processes.temporary_folders(), flush=True)
 {then}
 """
 
@@ -50,13 +49,13 @@ class Run:
         (home / "temporary").mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM.replace("{then}", then), str(self.folder)],
-            cwd=ROOT, env=clean_environment(home, TMPDIR=str(home / "temporary")), stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            env=clean_environment(home, TMPDIR=str(home / "temporary"), RAY_TMPDIR=str(home), PYTHONSAFEPATH="1"),
         )  # fmt: skip
         assert self.process.stdout is not None
-        marked, agent, temporary, session, *mark = self.process.stdout.readline().split()
+        marked, agent, *folders = self.process.stdout.readline().split()
         self.children = [psutil.Process(int(marked)), psutil.Process(int(agent))]
-        self.folders = [Path(temporary), Path(session)]
-        self.mark = " ".join(mark)
+        self.folders = [Path(folder) for folder in folders]
 
     def gone(self, seconds: float = SECONDS) -> bool:
         """Whether all that it had is gone within so many seconds."""
@@ -81,15 +80,18 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_a_killed_program_leaves_nothing_and_nobody_else_is_touched(run: Run, tmp_path: Path) -> None:
-    other_folder = tmp_path / "temporary" / "ray" / "session_2026-01-01_1"
+    other_folder = tmp_path / "temporary" / f"{processes.PREFIX}01234567"
     other_folder.mkdir()
-    environment = os.environ | {processes.MARK: f"{run.process.pid} 1"}  # of an earlier one with the same process id
+    environment = os.environ | {processes.MARK: other_folder.name}
     with subprocess.Popen(["sleep", "600"], env=environment) as other, subprocess.Popen(["sleep", "600"]) as unmarked:
         try:
             assert all(map(processes.lives, run.children))
+            assert [folder.parent for folder in run.folders] == [tmp_path / "temporary", tmp_path]
             assert all(folder.is_dir() for folder in run.folders)
             run.process.kill()
             run.process.wait()
+            assert run.process.stdout is not None and run.process.stdout.read() == ""  # nobody else holds it
+            assert all(map(processes.lives, run.children))  # the reaper has not ended them yet
             with (run.folder / "lock.reaper").open("w") as lock:
                 with pytest.raises(BlockingIOError):  # the next run on this folder waits for it
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,26 +112,39 @@ def test_a_killed_program_leaves_nothing_and_nobody_else_is_touched(run: Run, tm
 
 
 def test_the_next_run_begins_when_the_reaper_is_done(run: Run, tmp_path: Path) -> None:
-    assert WAIT_SECONDS > PATIENCE_SECONDS + 2
+    assert WAIT_SECONDS > QUIET_SECONDS > PATIENCE_SECONDS + 2
     run.process.kill()
     run.process.wait()
     again = Run(tmp_path, "time.sleep(600)")
     try:
         assert run.gone(seconds=0)
-        assert again.mark != run.mark
+        assert again.folders != run.folders
         assert all(map(processes.lives, again.children))
     finally:
         again.close()
     assert again.gone()
 
 
+def test_a_long_wait_is_said_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reaper, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(reaper, "WAIT_SECONDS", 0.3)
+    with (tmp_path / "lock.reaper").open("w") as held, (tmp_path / "lock.reaper").open("w") as wanted:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        reaper._wait_for(wanted.fileno(), tmp_path)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("waiting for") and str(tmp_path) in first
+    assert second.startswith("note: ")
+
+
 def test_signals_to_the_reaper_do_not_keep_it_from_its_work(run: Run) -> None:
-    (reaper,) = (child for child in psutil.Process(run.process.pid).children() if "tictactoe.process.reaper" in child.cmdline())
+    (own,) = (child for child in psutil.Process(run.process.pid).children() if "tictactoe.process.reaper" in child.cmdline())
     end = time.monotonic() + 5
-    while not signals_ignored(reaper.pid):
+    while not signals_ignored(own.pid):
         assert time.monotonic() < end
         time.sleep(0.02)
-    reaper.terminate()
+    own.terminate()
     run.process.kill()
     run.process.wait()
     assert run.gone()

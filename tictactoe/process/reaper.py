@@ -1,7 +1,8 @@
 """Outlives the program for a moment, and ends what it has left behind: Ray's agents would live on for a minute.
 
-Started as `python -m tictactoe.process.reaper PID MARK` with a pipe on standard input that closes when the program is
-gone, however it went (SIGKILL included), and with the lock of a folder that the next run on it waits for.
+Started as `python -m tictactoe.process.reaper FOLDER...`, with the run's folders for temporary files. Its standard input is a
+pipe that closes when the program is gone, however it went (SIGKILL included). It holds the locks of these folders, and that of
+the search's folder that the next run on it waits for; and none of the program's streams, whose readers would wait for it.
 """
 
 from __future__ import annotations
@@ -16,45 +17,53 @@ from pathlib import Path
 
 PATIENCE_SECONDS = 2.0
 """For W&B's service to write what it has, and for Ray's to see that they are alone."""
-WAIT_SECONDS = 15.0
-"""How long the next run on a folder waits for the reaper of the one before."""
+QUIET_SECONDS, WAIT_SECONDS = 10.0, 30.0
+"""How long the next run on a folder waits for the reaper of the one before: without a word, and at most."""
 
 
 def start(folder: Path) -> None:
     """Start the reaper of this process; what is started from here on carries its mark.
 
-    First waits for the reaper of an earlier run on the same folder, if it is still at work.
+    First waits for the reaper of an earlier run on the same folder, if it is still at work. Raises UserError where there is
+    no place for temporary files.
     """
-    from tictactoe.process.processes import MARK, use_temporary_folder
+    from tictactoe.process import processes
 
-    mark = f"{os.getpid()} {time.time_ns()}"
-    use_temporary_folder()
     with (folder / "lock.reaper").open("w") as lock:
-        _wait_for(lock.fileno())
-        reading, _ = ends = os.pipe()  # the other end closes with this process
-        command = [sys.executable, "-m", "tictactoe.process.reaper", str(os.getpid()), mark]
+        _wait_for(lock.fileno(), folder)
+        locks = processes.use_temporary_folders()
+        reading, _ = os.pipe()  # the other end closes with this process
+        command = [sys.executable, "-m", "tictactoe.process.reaper", *map(str, processes.temporary_folders())]
         root = str(Path(__file__).resolve().parent.parent.parent)
-        nowhere = subprocess.DEVNULL  # whoever reads our output would wait for it
-        # A session of its own, so that Ctrl-C in the terminal does not reach it.
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         subprocess.Popen(
-            command, stdin=reading, stdout=nowhere, stderr=nowhere, pass_fds=[lock.fileno()], start_new_session=True, cwd=root
-        )
-        os.close(ends[0])
-    os.environ[MARK] = mark
+            command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[lock.fileno(), *locks],
+            env=os.environ | {"PYTHONPATH": path}, cwd="/",
+            start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
+        )  # fmt: skip
+        os.close(reading)
 
 
-def _wait_for(lock: int) -> None:
-    end = time.monotonic() + WAIT_SECONDS
+def _wait_for(lock: int, folder: Path) -> None:
+    began, said = time.monotonic(), False
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > end:
-                return None  # better a crowded start than none
-            time.sleep(0.05)
+            waited = time.monotonic() - began
+        if waited > WAIT_SECONDS:
+            print("note: they are still there; going on beside them", file=sys.stderr)
+            return None
+        if waited > QUIET_SECONDS and not said:
+            said = True
+            print(
+                f"waiting for the processes of an earlier search in {folder} to end, {WAIT_SECONDS:.0f} s at most",
+                file=sys.stderr,
+            )
+        time.sleep(0.05)
 
 
-def main(pid: int, mark: str) -> None:
+def main(folders: list[Path]) -> None:
     """Wait until the program has ended, then end and remove what is left of it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -62,10 +71,8 @@ def main(pid: int, mark: str) -> None:
         pass
     from tictactoe.process import processes  # only now: until then this process is to be as small as it can
 
-    processes.end(processes.left_by(pid, mark), PATIENCE_SECONDS)
-    processes.end(processes.left_by(pid, mark), 0.0)  # what the first ones have started meanwhile
-    processes.remove_temporary_folders(pid)
+    processes.clear(folders, PATIENCE_SECONDS)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main([Path(name) for name in sys.argv[1:]])

@@ -131,7 +131,7 @@ def stop() -> None:
     if ray.is_initialized():
         ray.shutdown()
     processes.end(ours, SHUTDOWN_SECONDS)
-    processes.remove_temporary_folders(os.getpid())
+    processes.remove_temporary_folders()
 
 
 @contextmanager
