@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tictactoe.errors import UserError
-from tictactoe.process import environment
-from tictactoe.process.interrupt import Interrupt
+from tictactoe.process import environment, streams
+from tictactoe.process.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tictactoe.reporting.probe import Probe
     from tictactoe.settings import Settings
 
-FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 75
+FINISHED, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     from tictactoe.reporting.probe import Probe
     from tictactoe.settings import load
 
-    console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 128)
+    width = None if sys.stdout.isatty() else 128
+    console = Console(highlight=False, markup=False, soft_wrap=True, force_terminal=streams.is_terminal(), width=width)
     try:
         settings = load(arguments, env_lines)
         if settings.command != "search":
@@ -68,6 +69,7 @@ def main(arguments: list[str]) -> int:
 def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: Interrupt, console: Console) -> int:
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
+    interrupt.words = f"interrupted; finished trials are kept: {settings.go_on}"
     from tictactoe.experiment import space
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
@@ -95,7 +97,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
                     finished = finished or carry_out(settings, folder, probe, interrupt, console, began)
             if not finished:
-                console.print(f"interrupted; finished trials are kept: {settings.go_on}")
+                interrupt.say()
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
             if settings.hold and dashboard is not None:
@@ -156,6 +158,7 @@ def ray_died(settings: Settings, folder: Folder, interrupt: Interrupt) -> None:
 
 def run() -> None:
     """The command line of this process, to its end."""
+    streams.make_unfailing()
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

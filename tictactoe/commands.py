@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from tictactoe.errors import UserError
 from tictactoe.experiment import summary
-from tictactoe.process.interrupt import Interrupt
+from tictactoe.process.interrupt import INTERRUPTED, Interrupt
 from tictactoe.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ LISTED = 5
 def run(settings: Settings, interrupt: Interrupt, console: Console) -> int:
     """Carry out the settings' command; returns the exit code. Raises UserError when there is no such search."""
     folder = find(settings.results_dir, settings.name)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in interrupt.signals:
         signal.signal(number, signal.default_int_handler)
     try:
         if interrupt.event.is_set():  # one came before
@@ -36,8 +37,11 @@ def run(settings: Settings, interrupt: Interrupt, console: Console) -> int:
         else:
             play(folder, settings.play_as, console)
     except KeyboardInterrupt:
-        console.print()
-        return 0 if settings.command == "play" else 75  # a report that is not whole is not written
+        if settings.command == "play":
+            console.print()
+            return 0
+        interrupt.say()
+        return INTERRUPTED  # a report that is not whole is not written
     return 0
 
 
@@ -47,7 +51,7 @@ def play(folder: Path, side: str, console: Console) -> None:
     from tictactoe.reporting.play import Match
 
     try:
-        with console.status("reading the policy"):
+        with console.status("reading the policy", spinner="line"):
             policy = Policy.load(folder / "policy.json")
         console.print(f"search {folder.name}, board {policy.board}")
         Match(console, policy, lambda: winner(folder, console)).play("XO".index(side))
@@ -58,7 +62,8 @@ def play(folder: Path, side: str, console: Console) -> None:
 def find(results_dir: Path, name: str | None) -> Path:
     """The folder of the finished search of this name, or of the one that finished last.
 
-    Raises UserError, saying what is there, when there is none.
+    Instead of a name there may be a path, to the folder or to something in it. Raises UserError, saying what
+    is there, when there is none.
     """
     states = {path.parent: summary.state(path.parent) for path in results_dir.glob(f"*/{summary.FILE}")}
     finished = [folder for folder, state in states.items() if state == "finished"]
@@ -67,13 +72,24 @@ def find(results_dir: Path, name: str | None) -> Path:
         if finished:
             return finished[0]
         raise UserError(f"no finished search in {results_dir}; run one with `python main.py`, or name another --results-dir")
-    folder = results_dir / name
-    if folder in finished:
+    folder = _folder(results_dir, name)
+    state = None if folder is None else states.get(folder) or summary.state(folder)
+    if folder is not None and state == "finished":
         return folder
-    problem = _problem(states[folder]) if folder in states else f"no such search in {results_dir}"
+    problem = _problem(state) if state else f"no such search in {results_dir}"
     names = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
     more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
     raise UserError(f"NAME {name!r}: {problem}; finished ones: {names}{more}")
+
+
+def _folder(results_dir: Path, name: str) -> Path | None:
+    """The folder of the search of this name, or in which a path leads; None where there is no search."""
+    with suppress(OSError, RuntimeError, ValueError):  # nothing can have such a name
+        for path in (results_dir / name, Path(name).expanduser().resolve()):
+            for folder in (path, *path.parents) if path.exists() else ():
+                if (folder / summary.FILE).is_file():
+                    return folder
+    return None
 
 
 def _problem(state: str) -> str:
@@ -90,7 +106,7 @@ def winner(folder: Path, console: Console) -> QLearner:
     """
     from tictactoe.experiment.results import Results, winner_learner
 
-    with console.status("training the winner again"):
+    with console.status("training the winner again", spinner="line"):
         try:
             return ThreadPoolExecutor(1).submit(lambda: winner_learner(Results.read(folder))).result()
         except (OSError, StopIteration) as error:

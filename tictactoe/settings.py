@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tictactoe import env_file
@@ -77,7 +77,9 @@ class Settings(BaseSettings):
 
     @field_validator("name")
     @classmethod
-    def _name(cls, value: str | None) -> str | None:
+    def _name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("command") != "search":  # a path does as well
+            return value
         if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
             raise ValueError("use up to 100 letters, digits, '.', '_' and '-', with a letter or digit first (no slash)")
         return value
@@ -134,7 +136,12 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
     if command != "search":
         about, options = COMMANDS[command]
         result = _Parser(f"main.py {command}", description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-        result.add_argument("name", nargs="?", metavar="NAME", help="name of the search (default: the newest finished one)")
+        result.add_argument(
+            "name",
+            nargs="?",
+            metavar="NAME",
+            help="name of the search, or path of its folder (default: the newest finished one)",
+        )
         for name in options:
             _add_option(result, name)
         return result

@@ -8,15 +8,20 @@ import threading
 import time
 from types import FrameType
 
+from tictactoe.process import streams
+
 EXIT_SECONDS = 6.0
 """From a signal to the end of the process at the latest; `docker stop` kills after 10."""
 AGAIN_SECONDS = 0.5
 """Between two requests to `Tuner.fit` to return."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WORDS_SECONDS = 0.5
+"""For the last words: a terminal that was stopped with Ctrl-S takes none."""
+INTERRUPTED = 75
+"""Exit code: interrupted and saved."""
 
 
 class Interrupt:
-    """SIGTERM and SIGINT as a flag, which also ends a running `Tuner.fit`, and a deadline for all that follows.
+    """SIGTERM, SIGINT and SIGHUP as a flag, which also ends a running `Tuner.fit`, and a deadline for all that follows.
 
     A second signal ends the process at once. A thread listens, not the main one: Python runs signal handlers
     only between two of the main thread's instructions, and one of those may be minutes of compiled code.
@@ -26,11 +31,16 @@ class Interrupt:
         self.event = threading.Event()
         self.fitting = False
         """Whether `Tuner.fit` runs, which returns on SIGUSR1 as if all were done; the flag tells the difference."""
-        self.exit_code = 75
+        self.exit_code = INTERRUPTED
         """What the process ends with when the deadline passes."""
+        self.words = "interrupted"
+        """What is said of an interruption, once."""
+        # A terminal that is closed sends SIGHUP; `nohup` has it ignored.
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self.signals = [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
     def install(self) -> None:
-        """Take over both signals; only the main thread can."""
+        """Take over the signals; only the main thread can."""
         signal.signal(signal.SIGUSR1, _nothing)  # until `Tuner.fit` has a handler of its own; the default ends the process
         self._listening, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -40,7 +50,7 @@ class Interrupt:
 
     def reinstall(self) -> None:
         """Take the signals again from a library that has put a handler of its own in front."""
-        for number in _SIGNALS:
+        for number in self.signals:
             signal.signal(number, _nothing)
 
     def end_fit(self) -> None:
@@ -52,20 +62,35 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(AGAIN_SECONDS)
 
+    def say(self) -> None:
+        """Say that the run was interrupted, unless that is said already."""
+        words, self.words = self.words, ""
+        if words:
+            print(words)
+
     def leave(self, code: int | None = None) -> None:
         """End the process and Ray's without asking anybody; what is on disk is whole at any time."""
-        from tictactoe.process import processes
-
+        code = self.exit_code if code is None else code
         try:
+            talking = threading.Thread(target=self._last_words, args=(code,), daemon=True)
+            talking.start()
+            talking.join(WORDS_SECONDS)
+            from tictactoe.process import processes
+
             # The vital ones end with us anyway; seeing them go first, Ray's library would abort this process.
             processes.kill(p for p in processes.ray_processes() if processes.name_of(p) not in processes.VITAL)
         finally:
-            os._exit(self.exit_code if code is None else code)
+            os._exit(code)
+
+    def _last_words(self, code: int) -> None:
+        if code == INTERRUPTED:
+            self.say()
+        streams.show_cursor()
 
     def _listen(self) -> None:
         while numbers := os.read(self._listening, 64):
             for number in numbers:
-                if number not in _SIGNALS:
+                if number not in self.signals:
                     continue
                 if self.event.is_set():
                     self.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
 import tty
@@ -19,6 +20,7 @@ from tictactoe.core.game import Board
 from tictactoe.core.learner import QLearner
 from tictactoe.core.policy import Policy, move_values
 from tictactoe.errors import UserError
+from tictactoe.process.streams import output_is_lost
 
 SINGLE_KEYS = 9
 """On boards of up to this many cells one key is a whole answer."""
@@ -92,9 +94,11 @@ class Match:
                     self._showing = False
 
     def _ask(self, question: str, wanted: list[str]) -> str:
-        """The first answer that is one of those wanted. Raises EOFError when the player quits."""
+        """The first answer that is one of those wanted. Raises EOFError when the player quits, or cannot see the question."""
         while True:
             self._console.print(question, end=" " if sys.stdin and sys.stdin.isatty() else "\n")
+            if output_is_lost():
+                raise EOFError
             typed = self._read().strip()
             if typed == _END:
                 self._console.print()
@@ -118,19 +122,29 @@ def answers(single_keys: bool) -> Iterator[Callable[[], str]]:
         before = termios.tcgetattr(descriptor)
         keys = _keys(descriptor)
         tty.setcbreak(descriptor, termios.TCSADRAIN)
+        signal.signal(signal.SIGCONT, lambda *_: tty.setcbreak(descriptor, termios.TCSADRAIN))  # after Ctrl-Z and `fg`
         try:
             yield lambda: next(keys, _END)
         finally:
+            signal.signal(signal.SIGCONT, signal.SIG_DFL)
             termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _keys(descriptor: int) -> Iterator[str]:
     """Keys as they are pressed, echoed; what a special key sends is one."""
-    while typed := os.read(descriptor, 64).decode(errors="replace"):
+    while typed := _typed(descriptor):
         for key in [typed] if typed.startswith("\x1b") else typed:
             if key != _END:
                 print(key if key.isprintable() else "", flush=True)
             yield key
+
+
+def _typed(descriptor: int) -> str:
+    """What was typed, nothing at the end of the input."""
+    try:
+        return os.read(descriptor, 64).decode(errors="replace")
+    except OSError:  # the terminal is gone
+        return ""
 
 
 def draw(board: Board, position: int, last: int | None = None, values: dict[int, float] | None = None) -> Table:
