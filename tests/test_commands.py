@@ -31,12 +31,12 @@ def put(results: Path, name: str, content: Unfinished | str, at: int) -> Path:
     return results / name
 
 
-def run(home: Path, *arguments: str) -> tuple[int, str, str]:
+def run(home: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Exit code, output and errors of `python main.py` with its input at its end."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), *arguments],
-        cwd=home, env=clean_environment(home), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-        check=False,
+        cwd=home, env=clean_environment(home, **variables), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=60, check=False,
     )  # fmt: skip
     return ran.returncode, ran.stdout, ran.stderr
 
@@ -67,6 +67,36 @@ def test_the_named_search_or_the_one_finished_last(tmp_path: Path) -> None:
         find(tmp_path, "none")
 
 
+def test_a_path_to_the_folder_or_into_it_does_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "results"
+    put(results, "other", FINISHED, 200)
+    mine = put(results, "mine", FINISHED, 100)
+    elsewhere = put(tmp_path, "elsewhere", FINISHED, 100)
+    put(tmp_path / "more", "begun", made.unfinished(), 300)
+    (mine / "wandb").mkdir()
+    (mine / "policy.json").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "mine/",
+        "results/mine/",
+        "results/mine/policy.json",
+        "results/mine/wandb",
+        "results/../results/mine",
+        str(mine),
+    ):
+        assert find(results, name).samefile(mine)
+    assert find(results, "elsewhere") == elsewhere
+    monkeypatch.chdir(mine)
+    assert find(results, ".") == mine
+    with pytest.raises(
+        UserError, match=r"NAME '../../more/begun/': this search is not finished but interrupted; finished ones:"
+    ):
+        find(results, "../../more/begun/")
+    for name in ("..", "/", "~nobody-of-this-name/x", "x" * 5000, "a\0b", "mine/none"):
+        with pytest.raises(UserError, match=r"no such search in .*; finished ones: other, mine$"):
+            find(results, name)
+
+
 @pytest.mark.parametrize("command", ["play", "report"])
 def test_no_search_is_one_line_and_exit_2(tmp_path: Path, command: str) -> None:
     for arguments, part in (([], "no finished search in"), (["mine"], "NAME 'mine': no such search")):
@@ -91,7 +121,8 @@ def test_the_end_of_input_is_a_way_to_leave(searched: Path) -> None:
     assert "search small, board 3x3x3" in output
 
 
-def test_report_names_the_file_that_it_wrote(searched: Path) -> None:
-    code, output, errors = run(searched.parent, "report", "small")
+def test_report_names_the_file_that_it_wrote(searched: Path, tmp_path: Path) -> None:
+    (tmp_path / "é").symlink_to(searched)
+    code, output, errors = run(tmp_path, "report", "é/small/", PYTHONIOENCODING="ascii")
     assert (code, errors) == (0, "")
-    assert Path(output.strip().removeprefix("report: ")).is_file()
+    assert Path(output.strip().removeprefix("report: ").replace("\\xe9", "é")).is_file()

@@ -72,6 +72,51 @@ assert interrupt.event.is_set()
     assert (code, output) == (0, "heard\n")
 
 
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_is_an_interruption_that_is_said_once(number: str) -> None:
+    code, output = run(f"""
+interrupt.words = "interrupted; go on"
+os.kill(os.getpid(), signal.{number})
+assert interrupt.event.wait(5)
+interrupt.say()
+interrupt.say()
+interrupt.leave()
+""")
+    assert (code, output) == (75, "interrupted; go on\n")
+
+
+def test_the_deadline_ends_a_hang_with_words() -> None:
+    code, output = run("""
+import ctypes
+from tictactoe.process import interrupt as module
+module.EXIT_SECONDS = 0.3
+os.kill(os.getpid(), signal.SIGINT)
+ctypes.CDLL(None).sleep(60)  # the main thread runs none of Python
+""")
+    assert (code, output) == (75, "interrupted\n")
+
+
+def test_words_that_nobody_takes_do_not_keep_it_from_leaving() -> None:
+    """As on a terminal that was stopped with Ctrl-S."""
+    code = PREPARE + "os.set_blocking(1, True)\ninterrupt.words = 'x' * 1_000_000\ninterrupt.leave()"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.wait(timeout=20) == 75
+        assert process.stdout is not None
+        process.stdout.read()
+
+
+def test_a_failure_is_no_interruption() -> None:
+    assert run("interrupt.leave(1)") == (1, "")
+
+
+def test_nohup_is_respected() -> None:
+    code = PREPARE + "os.kill(os.getpid(), signal.SIGHUP)\ntime.sleep(0.5)\nprint(interrupt.event.is_set())"
+    ran = subprocess.run(
+        ["nohup", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "False\n")
+
+
 @pytest.mark.parametrize("name", ["ray", "mnist-ray-tune"])
 def test_a_folder_called_ray_makes_nobody_one_of_rays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()

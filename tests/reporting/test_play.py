@@ -8,6 +8,7 @@ import pty
 import random
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -77,7 +78,8 @@ def test_a_board_is_readable() -> None:
     )
     text = drawn(board, board.encode("X.O..."), 0, {1: 1.0, 3: -0.004, 4: -0.5, 5: 0.125})
     assert re.findall(r"[+-]?\d\.\d\d", text) == ["+1.00", "0.00", "-0.50", "+0.12"]
-    large = drawn(Board.parse("4x4x4"), 0).splitlines()
+    wide = drawn(Board.parse("4x4x4"), 0)
+    large = wide.splitlines()
     assert large[-2] == "│ 13 │ 14 │ 15 │ 16 │"
     assert len({len(line) for line in large}) == 1
 
@@ -215,14 +217,21 @@ def test_wrong_input_and_values(session: Callable[..., Session], searched: Path,
     assert run.end() == 0
 
 
-@pytest.mark.parametrize("way", ["q", "\x03", "\x04", "SIGTERM"], ids=["q", "Ctrl-C", "Ctrl-D", "SIGTERM"])
+@pytest.mark.parametrize("way", ["q", "\x03", "\x04", "SIGTERM", "SIGHUP"], ids=["q", "Ctrl-C", "Ctrl-D", "SIGTERM", "SIGHUP"])
 def test_leaving_restores_the_terminal(session: Callable[..., Session], searched: Path, way: str) -> None:
     run = session(searched, True)
     before = termios.tcgetattr(run.outer)
     run.until(PROMPT)
-    assert termios.tcgetattr(run.outer) != before
-    if way == "SIGTERM":
-        run.process.terminate()
+    playing = termios.tcgetattr(run.outer)
+    assert playing != before
+    run.process.send_signal(signal.SIGSTOP)  # as Ctrl-Z, after which the shell has the terminal as it likes it
+    termios.tcsetattr(run.outer, termios.TCSANOW, before)
+    run.process.send_signal(signal.SIGCONT)
+    run.send("5")
+    run.until(PROMPT)
+    assert termios.tcgetattr(run.outer) == playing
+    if way.startswith("SIG"):
+        run.process.send_signal(signal.Signals[way])
     else:
         run.send(way)
     assert run.end() == 0
@@ -240,6 +249,14 @@ def test_the_end_of_a_pipe_and_no_at_the_end_of_a_game(session: Callable[..., Se
     run = session(searched, False)
     run.until(PROMPT)
     run.process.stdin.close()  # type: ignore[union-attr]
+    assert run.end() == 0
+
+
+def test_a_terminal_that_is_gone_is_the_end_of_input(session: Callable[..., Session], searched: Path) -> None:
+    run = session(searched, True)
+    run.until(PROMPT)
+    os.close(run.outer)
+    run.terminal = False
     assert run.end() == 0
 
 

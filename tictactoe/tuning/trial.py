@@ -205,8 +205,9 @@ class QLearningTrial(tune.Trainable):
         self._say(f"failed\n{traceback.format_exc()}")
 
     def _say(self, text: str) -> None:
-        """To the worker's log, which Ray's dashboard shows."""
-        print(f"{trial_name(self.index)}  {text}", flush=True)
+        """To the worker's log, which Ray's dashboard shows, if the disk has room for it."""
+        with suppress(OSError):
+            print(f"{trial_name(self.index)}  {text}", flush=True)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: finished trials are in the search's journal, unfinished ones save themselves."""
