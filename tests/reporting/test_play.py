@@ -227,9 +227,12 @@ def test_leaving_restores_the_terminal(session: Callable[..., Session], searched
     run.process.send_signal(signal.SIGSTOP)  # as Ctrl-Z, after which the shell has the terminal as it likes it
     termios.tcsetattr(run.outer, termios.TCSANOW, before)
     run.process.send_signal(signal.SIGCONT)
+    end = time.monotonic() + 20
+    while termios.tcgetattr(run.outer) != playing:
+        assert time.monotonic() < end
+        time.sleep(0.01)
     run.send("5")
     run.until(PROMPT)
-    assert termios.tcgetattr(run.outer) == playing
     if way.startswith("SIG"):
         run.process.send_signal(signal.Signals[way])
     else:

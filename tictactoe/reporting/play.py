@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import termios
@@ -24,6 +25,8 @@ from tictactoe.process.streams import output_is_lost
 
 SINGLE_KEYS = 9
 """On boards of up to this many cells one key is a whole answer."""
+HANDLER_SECONDS = 0.2
+"""Until Python handles a signal that has come to another thread than the one that waits for a key."""
 STYLES = {"X": "bold cyan", "O": "bold yellow", ".": "dim"}
 _END = "\x04"  # what a terminal sends for Ctrl-D
 
@@ -121,13 +124,19 @@ def answers(single_keys: bool) -> Iterator[Callable[[], str]]:
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
         keys = _keys(descriptor)
-        tty.setcbreak(descriptor, termios.TCSADRAIN)
-        signal.signal(signal.SIGCONT, lambda *_: tty.setcbreak(descriptor, termios.TCSADRAIN))  # after Ctrl-Z and `fg`
+
+        def single() -> None:
+            with suppress(termios.error):  # the terminal is gone
+                tty.setcbreak(descriptor, termios.TCSADRAIN)
+
+        single()
+        signal.signal(signal.SIGCONT, lambda *_: single())  # after Ctrl-Z and `fg`
         try:
             yield lambda: next(keys, _END)
         finally:
             signal.signal(signal.SIGCONT, signal.SIG_DFL)
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            with suppress(termios.error):
+                termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _keys(descriptor: int) -> Iterator[str]:
@@ -141,10 +150,11 @@ def _keys(descriptor: int) -> Iterator[str]:
 
 def _typed(descriptor: int) -> str:
     """What was typed, nothing at the end of the input."""
-    try:
+    with suppress(OSError):  # the terminal is gone
+        while not select.select([descriptor], [], [], HANDLER_SECONDS)[0]:
+            pass
         return os.read(descriptor, 64).decode(errors="replace")
-    except OSError:  # the terminal is gone
-        return ""
+    return ""
 
 
 def draw(board: Board, position: int, last: int | None = None, values: dict[int, float] | None = None) -> Table:
