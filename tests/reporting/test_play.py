@@ -64,8 +64,8 @@ def test_values_for_the_opponent() -> None:
     assert values_for_opponent(learner, 0) == pytest.approx(dict.fromkeys(range(9), 0), abs=0.2)
 
 
-def drawn(*arguments: object) -> str:
-    console = Console(width=60, color_system=None)
+def drawn(*arguments: object, width: int = 60) -> str:
+    console = Console(width=width, color_system=None, soft_wrap=True)
     with console.capture() as capture:
         console.print(draw(*arguments))  # type: ignore[arg-type]
     return capture.get()
@@ -78,8 +78,9 @@ def test_a_board_is_readable() -> None:
     )
     text = drawn(board, board.encode("X.O..."), 0, {1: 1.0, 3: -0.004, 4: -0.5, 5: 0.125})
     assert re.findall(r"[+-]?\d\.\d\d", text) == ["+1.00", "0.00", "-0.50", "+0.12"]
-    wide = drawn(Board.parse("4x4x4"), 0)
-    large = wide.splitlines()
+    narrow = drawn(board, board.encode("X.O..."), 0, {1: 1.0, 3: -0.004, 4: -0.5, 5: 0.125}, width=10)
+    assert narrow.split() == text.split()
+    large = drawn(Board.parse("4x4x4"), 0, width=10).splitlines()
     assert large[-2] == "│ 13 │ 14 │ 15 │ 16 │"
     assert len({len(line) for line in large}) == 1
 

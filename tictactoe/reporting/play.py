@@ -163,7 +163,7 @@ def draw(board: Board, position: int, last: int | None = None, values: dict[int,
     won = {cell for line in board.lines if {text[cell] for cell in line} in ({"X"}, {"O"}) for cell in line}
     table = Table(box=SQUARE, show_header=False, show_lines=True)
     for _ in range(board.columns):
-        table.add_column(justify="center", min_width=len(str(board.cells)))
+        table.add_column(justify="center", min_width=len("+1.00") if values else len(str(board.cells)))
     cells = []
     for cell, mark in enumerate(text):
         style = "bold green" if cell in won else STYLES[mark] + (" underline" if cell == last else "")
