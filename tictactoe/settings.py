@@ -90,9 +90,13 @@ class Settings(BaseSettings):
         if "\0" in str(value):
             raise ValueError("a path cannot hold a null character")
         try:
-            return value.expanduser().absolute()
+            value = value.expanduser().absolute()
+            str(value).encode()  # as Ray will
         except RuntimeError:
             raise ValueError("there is no such user; name a folder") from None
+        except UnicodeEncodeError:
+            raise ValueError("its path is no UTF-8; name another folder") from None
+        return value
 
     @field_validator(*_SECRETS)
     @classmethod
