@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.cgroup import write_cgroup
-from tictactoe.process.cgroup import memory_kills, memory_limit_mib, usable_cpus
+from tests.support.cgroup import MIB, write_cgroup, write_own
+from tictactoe.process.cgroup import OWN, memory_kills, memory_limit_mib, usable_cpus
+
+DEEP = "/slurm/uid_1000/job_7/step_0"
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -41,13 +45,77 @@ def test_no_memory_limit_that_can_be_read_is_none(tmp_path: Path) -> None:
         assert memory_limit_mib(tmp_path) is None
 
 
-def test_kills_for_want_of_memory_are_the_groups_else_the_machines(tmp_path: Path) -> None:
-    machine = tmp_path / "vmstat"
-    assert memory_kills(tmp_path, machine) == 0
-    machine.write_text("nr_free_pages 5\noom_kill 7\n")
-    assert memory_kills(tmp_path, machine) == 7
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
-    assert memory_kills(tmp_path, machine) == 3
-    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 2\noom 2\noom_kill 2\noom_group_kill 0\n")
-    assert memory_kills(tmp_path, machine) == 2
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("level", ["", "slurm/uid_1000", "slurm/uid_1000/job_7", DEEP[1:]])
+def test_the_limits_of_all_groups_above_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, level: str
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    cgroup, own = tmp_path / "cgroup", write_own(tmp_path / "own", version, DEEP)
+    write_cgroup(cgroup, version, quota=6, memory_mib=4_000, below=DEEP[1:])
+    write_cgroup(cgroup, version, quota=1, memory_mib=100, below="slurm/uid_1000/job_8")  # not above ours
+    write_cgroup(cgroup, version, quota=2.5, memory_mib=3_000, below=level)
+    assert (usable_cpus(cgroup, own), memory_limit_mib(cgroup, own)) == (3, 3_000)
+
+
+@pytest.mark.parametrize("group", [DEEP, "/../../elsewhere", "/.."])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_group_that_cannot_be_seen_is_the_topmost_that_can(tmp_path: Path, version: int, group: str) -> None:
+    """In a container: the host's path, or one outside the namespace."""
+    cgroup = write_cgroup(tmp_path / "cgroup", version, memory_mib=700)
+    write_cgroup(tmp_path, version, memory_mib=10)
+    assert memory_limit_mib(cgroup, write_own(tmp_path / "own", version, group)) == 700
+
+
+def test_where_memory_is_slowed_down_counts_as_a_limit(tmp_path: Path) -> None:
+    write_cgroup(tmp_path, 2, memory_mib=900)
+    (tmp_path / "memory.high").write_text(f"{800 * MIB}\n")
+    assert memory_limit_mib(tmp_path) == 800
+
+
+def test_kills_for_want_of_memory_are_those_of_the_own_group_alone(tmp_path: Path) -> None:
+    cgroup = tmp_path / "cgroup"
+    own = write_own(tmp_path / "own", 2, "/user/session")
+    write_cgroup(cgroup, 2, below="user/session")
+    (cgroup / "user" / "memory.events").write_text("oom_kill 7\n")
+    assert memory_kills(cgroup, own) == 0
+    (cgroup / "user" / "session" / "memory.events").write_text("low 0\nhigh 0\nmax 2\noom 2\noom_kill 2\noom_group_kill 0\n")
+    assert memory_kills(cgroup, own) == 2
+    write_cgroup(cgroup, 1, below="job")
+    (cgroup / "memory" / "memory.oom_control").write_text("oom_kill 9\n")
+    (cgroup / "memory" / "job" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert memory_kills(cgroup, write_own(tmp_path / "own", 1, "/job")) == 3
+    assert memory_kills(tmp_path / "none") == 0
+
+
+def test_a_limit_and_a_kill_of_the_real_kernel(tmp_path: Path) -> None:
+    """A group of our own, where this user may make one."""
+    own = {line.split(":")[1]: line.strip().split(":", 2)[2] for line in OWN.read_text().splitlines()}
+    version = 1 if "memory" in own else 2
+    root = Path("/sys/fs/cgroup", *(["memory"] if version == 1 else []))
+    group = root / own["memory" if version == 1 else ""].strip("/") / f"test-{os.getpid()}"
+    limit = group / ("memory.limit_in_bytes" if version == 1 else "memory.max")
+    try:
+        group.mkdir()
+        limit.write_text(str(64 * MIB))
+    except OSError:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip("this user cannot make control groups with a memory limit")
+    program = f"""
+import os, subprocess, sys
+from tictactoe.process.cgroup import memory_kills, memory_limit_mib
+open({str(group / "cgroup.procs")!r}, "w").write(str(os.getpid()))
+print(memory_limit_mib(), memory_kills())
+subprocess.run([sys.executable, "-c", "bytearray(200 * 2**20)"])
+print(memory_kills())
+"""
+    kills = memory_kills()
+    try:
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+        before, after = ran.stdout.splitlines()
+        assert before == "64 0"
+        assert int(after) == 1
+        assert memory_kills() == kills  # it was not in our group
+    finally:
+        group.rmdir()
