@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -148,7 +149,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         np.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("name", ["facts", "tables", "generators"])
+@pytest.mark.parametrize("name", ["facts", "generators", "table_0", "table_2"])
 def test_a_state_that_lacks_an_array(saved: Path, name: str) -> None:
     rewrite(saved, lambda arrays: arrays.pop(name))
     assert refused(saved) == "is damaged (KeyError)"
@@ -192,10 +193,49 @@ def test_a_state_with_wrong_facts(saved: Path, name: str, value: Any) -> None:
     assert refused(saved).startswith("is damaged (")
 
 
-@pytest.mark.parametrize("change", [lambda tables: tables[:2], lambda tables: tables[:, :-1], lambda tables: tables[0]])
-def test_a_state_of_other_sizes(saved: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    rewrite(saved, lambda arrays: arrays.update(tables=change(arrays["tables"])))
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("table_2", lambda table: table[:-1]),
+        ("table_0", lambda table: table[np.newaxis]),
+        ("generators", lambda generators: generators[:2]),
+        ("generators", lambda generators: generators[:, :3]),
+    ],
+)
+def test_a_state_of_other_sizes(saved: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    rewrite(saved, lambda arrays: arrays.update({name: change(arrays[name])}))
     assert refused(saved) == "is damaged (ValueError)"
+
+
+def test_a_state_with_all_tables_in_one_array_starts_over(saved: Path) -> None:
+    """As earlier versions wrote it."""
+
+    def together(arrays: dict[str, Any]) -> None:
+        arrays["tables"] = np.stack([arrays.pop(f"table_{r}") for r in range(TASK.seeds)])
+
+    rewrite(saved, together)
+    assert refused(saved) == "is damaged (KeyError)"
+
+
+def test_saving_and_restoring_take_little_memory_beside_the_tables(tmp_path: Path) -> None:
+    replicates = Replicates(replace(TASK, seeds=16), CONFIG)
+    for r, learner in enumerate(replicates.learners):
+        learner.table = np.full(2**19, float(r))  # 4 MiB, as of a larger board
+    again = Replicates(replace(TASK, seeds=16), CONFIG)
+    for learner in again.learners:
+        learner.table = np.zeros(2**19)
+    everything = sum(learner.table.nbytes for learner in replicates.learners)
+    tracemalloc.start()
+    try:
+        replicates.save(tmp_path / "state.npz")
+        saving = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        assert again.restore(tmp_path / "state.npz") is None
+        restoring = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bits(again) == bits(replicates)
+    assert max(saving, restoring) < everything / 4
 
 
 def test_a_text_file_in_its_place(saved: Path) -> None:

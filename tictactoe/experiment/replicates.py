@@ -155,33 +155,39 @@ class Replicates:
             np.savez(
                 file,
                 facts=np.array(json.dumps(facts)),
-                tables=np.stack([learner.table for learner in self.learners]),
                 generators=np.stack([learner.generator for learner in self.learners]),
+                # One by one: all in one array they would be in memory a second time.
+                **{_table_name(r): learner.table for r, learner in enumerate(self.learners)},  # type: ignore[arg-type]
             )
 
     def restore(self, path: Path, attempt: str = "") -> str | None:
         """Go on from a saved state. Where it is damaged or another trial's, nothing changes and the return says so.
 
-        What was learned in an attempt of another name counts as earlier from now on.
+        What was learned in an attempt of another name counts as earlier from now on. Raises OSError or ValueError when the
+        file is damaged while it is read.
         """
         try:
             with np.load(path) as saved:
-                facts, tables, generators = json.loads(str(saved["facts"])), saved["tables"], saved["generators"]
-            if any(facts[name] != value for name, value in self._identity().items()):
-                return "belongs to another trial"
-            games = [int(number) for number in facts["games"]]
-            checks = [Check(*values) for values in facts["checks"]]
-            history = [from_json(CurvePoint, point) for point in facts["history"]]
-            games_to_optimal = list(facts["games_to_optimal"])
-            learner_cpu_s = float(facts["learner_cpu_s"])
-            earlier_cpu_s = float(facts["earlier_cpu_s"]) if facts["attempt"] == attempt else learner_cpu_s
-            sizes = {len(tables), len(generators), len(games), len(checks), len(games_to_optimal)}
-            if sizes != {len(self.learners)} or tables[0].shape != self.learners[0].table.shape or generators.shape[1:] != (4,):
-                raise ValueError("sizes")
+                facts, generators = json.loads(str(saved["facts"])), saved["generators"]
+                if any(facts[name] != value for name, value in self._identity().items()):
+                    return "belongs to another trial"
+                games = [int(number) for number in facts["games"]]
+                checks = [Check(*values) for values in facts["checks"]]
+                history = [from_json(CurvePoint, point) for point in facts["history"]]
+                games_to_optimal = list(facts["games_to_optimal"])
+                learner_cpu_s = float(facts["learner_cpu_s"])
+                earlier_cpu_s = float(facts["earlier_cpu_s"]) if facts["attempt"] == attempt else learner_cpu_s
+                sizes = {len(generators), len(games), len(checks), len(games_to_optimal)}
+                if sizes != {len(self.learners)} or generators.shape[1:] != (4,):
+                    raise ValueError("sizes")
+                for r, learner in enumerate(self.learners):  # each is read whole, and so its checksum looked at
+                    if saved[_table_name(r)].shape != learner.table.shape:
+                        raise ValueError("sizes")
         except Exception as error:  # a damaged file can raise nearly anything; then the trial starts over
             return f"is damaged ({type(error).__name__})"
-        for learner, table, generator, number in zip(self.learners, tables, generators, games, strict=True):
-            learner.restore({"table": table, "generator": generator, "games": number})
+        with np.load(path) as saved:  # again, since all tables at once may be too much for the memory
+            for r, learner in enumerate(self.learners):
+                learner.restore({"table": saved[_table_name(r)], "generator": generators[r], "games": games[r]})
         self.checks, self.history, self.games_to_optimal = checks, history, games_to_optimal
         self.learner_cpu_s, self.earlier_cpu_s = learner_cpu_s, earlier_cpu_s
         return None
@@ -209,6 +215,11 @@ class Replicates:
         """What a saved state must agree in, as JSON types."""
         task = {name: int(value) if isinstance(value, int) else value for name, value in asdict(self.task).items()}
         return {"format": FORMAT, "task": task, "config": self.hyperparameters.as_dict()}
+
+
+def _table_name(replicate: int) -> str:
+    """A replicate's table in a saved state."""
+    return f"table_{replicate}"
 
 
 def _train_to(learner: QLearner, games: int, deadline: float) -> bool:
