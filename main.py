@@ -57,6 +57,8 @@ def main(arguments: list[str]) -> int:
         if settings.check:
             return show(console, preflight, probe.result()[1])
         preflight.require()
+        if preflight.max_concurrent is not None:
+            settings = settings.model_copy(update={"max_concurrent": preflight.max_concurrent})
         return search(settings, preflight, probe, interrupt, console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,28 +1,41 @@
-"""Memory of a search in a container, as its cgroup counts it, and the seconds until its first trial is heard of.
+"""The estimate of a search's memory beside what searches take; or, with an image, the memory of a search in a container.
 
-    python -m benchmarks.memory [--image NAME] [--memory MIB] [--pod] [--json FILE] [-- OPTIONS OF main.py]
+    python -m benchmarks.memory [--case NAME ...] [--json FILE]
+    python -m benchmarks.memory --image NAME [--memory MIB] [--pod] [--json FILE] [-- OPTIONS OF main.py]
 
-What must fit under a limit is anonymous and shared memory and the kernel's own: nothing of that can be given back. The
-page cache is counted too, but dropped when room is needed, so usage with it grows up to any limit and says nothing.
-Needs an image (`docker build -t mnist-ray-tune:latest .`) and an engine with version 1 or 2 of control groups.
+The first runs short searches with two trials at a time and adds up the anonymous and shared memory of all their processes
+(PSS: what several share is divided among them). It ends with 1 where an estimate is off by more than a quarter.
+
+The second reads the container's cgroup, and says when the first trial is heard of. What must fit under a limit is anonymous and
+shared memory and the kernel's own: nothing of that can be given back. The page cache is counted too, but dropped when room is
+needed, so usage with it grows up to any limit and says nothing. It needs an image (`docker build -t mnist-ray-tune:latest .`)
+and an engine with version 1 or 2 of control groups.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import psutil
 import yaml
 
-from benchmarks.common import ROOT, show
+from benchmarks.common import ROOT, show, write
+from tictactoe.core.game import Board
+from tictactoe.experiment import space
+from tictactoe.process import memory
 
 BOUND_MIB = 1126
 """1.1 GiB, with two trials at a time."""
@@ -42,6 +55,44 @@ NAMES = {"anon": ("anon", "total_rss"), "shmem": ("shmem", "total_shmem"), "kern
 """What control groups call it, version 2 and version 1. Both count shared memory as page cache too."""
 
 
+TRIALS = 2
+"""At a time, where the estimate is held against searches."""
+OFF = 0.25
+"""How far the estimate may be off."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A short search whose memory is measured."""
+
+    board: str
+    seeds: int
+    games: int
+    table: str = "afterstate"
+    symmetry: bool = True
+
+
+FIRST_CHECK = 410_000
+"""Games of a replicate on 4x4x4, a little more than the first check is after."""
+CASES = {
+    "3x3x3": Case("3x3x3", 32, 50_000),
+    "4x4x4": Case("4x4x4", 1, FIRST_CHECK),
+    "4x4x4-8-seeds": Case("4x4x4", 8, FIRST_CHECK),
+    "4x4x4-state-action": Case("4x4x4", 8, FIRST_CHECK, table="state-action"),
+    "4x4x3-plain": Case("4x4x3", 4, FIRST_CHECK, table="state-action", symmetry=False),
+}
+SEARCH = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+table, symmetry = sys.argv.pop(1), sys.argv.pop(1) == "True"
+import main
+from tictactoe.experiment import space
+space.SPACE |= {"table": table, "symmetry": symmetry}
+main.run()
+"""
+"""The program with another search space."""
+
+
 @dataclass
 class Measured:
     """What a container did."""
@@ -58,6 +109,58 @@ class Measured:
 
 def main() -> None:
     options = _options()
+    if options.image:
+        in_container(options)
+    else:
+        against_the_estimate(options)
+
+
+def against_the_estimate(options: argparse.Namespace) -> None:
+    """Measure short searches, and show what was estimated for each."""
+    rows: list[dict[str, Any]] = []
+    for name in options.case or CASES:
+        case = CASES[name]
+        space.SPACE |= {"table": case.table, "symmetry": case.symmetry}
+        estimated = memory.need(Board.parse(case.board), case.seeds).of(TRIALS)
+        trials, end = measure_processes(case)
+        peak = max(trials, end)
+        rows.append({"search": name, "estimated MiB": estimated, "measured MiB": round(peak), "while trials run": round(trials),
+                     "at the end": round(end), "estimated / measured": estimated / peak})  # fmt: skip
+    write(options.json, show(f"memory of a search with {TRIALS} trials at a time", rows))
+    sys.exit(any(abs(row["estimated / measured"] - 1) > OFF for row in rows))
+
+
+def measure_processes(case: Case) -> tuple[float, float]:
+    """MiB of all processes of a search at their peaks: while there are trials or fresh seeds, and after that."""
+    search = ["--board", case.board, "--seeds", str(case.seeds), "--games", str(case.games), "--num-samples", str(TRIALS),
+              "--num-cpus", str(TRIALS)]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TICTACTOE_", "RAY_"))}
+        environment |= {"TICTACTOE_ENV_FILE": f"{folder}/none", "WANDB_MODE": "offline"}
+        command = [sys.executable, "-c", SEARCH, str(ROOT), case.table, str(case.symmetry), "--results-dir", folder, *search]
+        program = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        peaks = [0.0, 0.0]
+        while program.poll() is None:
+            with suppress(psutil.Error, OSError):  # processes that have ended meanwhile
+                processes = [program, *program.children(recursive=True)]
+                titles = ["".join(process.cmdline()[:1]) for process in processes]
+                taken = sum(map(unshared_mib, processes))
+                workers = any(title.startswith("ray::") and not title.endswith("Agent") for title in titles)
+                peaks[not workers] = max(peaks[not workers], taken)
+            time.sleep(0.1)
+        if program.returncode:
+            sys.exit(f"the search ended with exit code {program.returncode}")
+    return peaks[0], peaks[1]
+
+
+def unshared_mib(process: psutil.Process) -> float:
+    """Anonymous and shared memory of a process, its part of what it shares."""
+    text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    return sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem): +([0-9]+) kB$", text, re.MULTILINE)) / 1024
+
+
+def in_container(options: argparse.Namespace) -> None:
+    """Measure a search in a container."""
     extra, memory = (pod_options(), None) if options.pod else ([], options.memory)
     limits = ["--cpus", "2", "--memory", f"{memory}m", "--memory-swap", f"{memory}m"] if memory else []
     measured = measure(options.image, [*limits, *extra], options.search)
@@ -114,7 +217,8 @@ def measure(image: str, options: list[str], search: list[str]) -> Measured:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", default="mnist-ray-tune:latest", help="default: %(default)s")
+    parser.add_argument("--case", nargs="+", choices=CASES, help="which searches to hold the estimate against (default: all)")
+    parser.add_argument("--image", help="measure a search in a container of this image instead")
     parser.add_argument("--memory", type=int, default=1280, help="the container's limit in MiB (default: %(default)s)")
     parser.add_argument("--pod", action="store_true", help="limits, environment and rights of deployment.yaml")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     scheduler: Literal["none", "asha"] = Field(
         "none", description="whether poor trials are stopped early; with asha results repeat with --max-concurrent 1 only"
     )
-    max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as the CPUs hold)")
+    max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as CPUs and memory allow)")
     time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")
     cpus_per_trial: float = Field(1.0, gt=0, le=1024, allow_inf_nan=False, description="CPUs that a trial reserves")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, allow_inf_nan=False, description="GPUs that a trial reserves")
@@ -155,8 +155,8 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         epilog=f"Every option is also an environment variable ({PREFIX}NUM_SAMPLES=64) and a line of .env. "
         "Exit codes: 0 finished, 1 failed, 2 bad input or failed check, "
         "75 interrupted and saved (run the same command again to go on). "
-        "--check and every search refuse to start, with 2, when: fewer CPUs than one trial needs, a memory limit below "
-        "the footprint, results or home folder not writable, no folder for temporary files, the dashboard's token not "
+        "--check and every search refuse to start, with 2, when: fewer CPUs or less memory than one trial needs, "
+        "results or home folder not writable, no folder for temporary files, the dashboard's token not "
         "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
         "named or that others than this machine use. Once Ray is up a search also refuses fewer CPUs or GPUs on each node "
         "than one trial needs, and results on a local path with several nodes.",

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from tests.support.program import ROOT
+from tictactoe.core.game import Board
 from tictactoe.process.interrupt import EXIT_SECONDS
-from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB
+from tictactoe.process.memory import need
 from tictactoe.settings import Settings
 from tictactoe.tuning.cluster import OBJECT_STORE_BYTES
 
@@ -67,7 +68,7 @@ def test_one_search_at_a_time_on_a_small_node() -> None:
     requests, limits = CONTAINER["resources"]["requests"], CONTAINER["resources"]["limits"]
     assert float(requests["cpu"]) <= 1.1  # of Minikube's 2, beside its own pods' .85
     assert limits["cpu"] == "2"
-    assert BASE_MIB + 2 * TRIAL_MIB + 100 < mebibytes(limits["memory"]) <= 2200 - 600
+    assert need(Board(), 256).of(2) + 100 < mebibytes(limits["memory"]) <= 2200 - 600
     assert mebibytes(requests["memory"]) <= mebibytes(limits["memory"])
     volumes = {volume["name"]: volume for volume in POD["volumes"]}
     assert volumes["shm"]["emptyDir"]["medium"] == "Memory"

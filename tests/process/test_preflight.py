@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from rich.console import Console
 
 from tests.support import records as made
 from tests.support.cgroup import write_cgroup
+from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import preflight
-from tictactoe.process.preflight import BASE_MIB, TRIAL_MIB, Preflight, inspect
+from tictactoe.process import memory, preflight
+from tictactoe.process.preflight import Preflight, inspect
 
 
 @pytest.fixture(autouse=True)
@@ -75,20 +78,56 @@ def test_a_quota_that_gives_no_slot(check: Callable[..., Preflight], tmp_path: P
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_memory_for_the_trials_that_run_at_a_time(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
-    two = BASE_MIB + 2 * TRIAL_MIB
-    enough = write_cgroup(tmp_path / "enough", version, memory_mib=two)
-    short = write_cgroup(tmp_path / "short", version, memory_mib=two - 1)
-    assert not check(enough, num_cpus=2).fatal
-    (message,) = check(short, num_cpus=2).fatal
-    assert message == (
-        f"memory limit {two - 1} MiB: 2 trials at a time need {two} MiB; raise the container's limit, "
-        "or use a lower --max-concurrent"
-    )
-    assert not check(short, num_cpus=2, max_concurrent=1).fatal
-    assert not check(short, num_cpus=2, num_samples=1).fatal
-    assert not check(short, num_cpus=2, cpus_per_trial=1.5).fatal
-    assert check(enough, num_cpus=3).fatal
+def test_as_many_trials_at_a_time_as_there_is_memory_for(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
+    need = memory.need(Board(), 32)
+    enough = write_cgroup(tmp_path / "enough", version, memory_mib=need.of(2))
+    short = write_cgroup(tmp_path / "short", version, memory_mib=need.of(2) - 1)
+    result = check(enough, num_cpus=2)
+    assert (result.fatal, result.notes, result.max_concurrent) == ([], [], None)
+    result = check(short, num_cpus=2)
+    assert (result.fatal, result.max_concurrent) == ([], 1)
+    assert result.notes == [
+        f"memory for 1 trial at a time instead of 2: limit {need.of(2) - 1:,} MiB; Ray and the program take 760, each trial 165"
+    ]
+    for options in ({"max_concurrent": 1}, {"num_samples": 1}, {"cpus_per_trial": 1.5}):
+        assert check(short, num_cpus=2, **options).max_concurrent is None
+    assert check(enough, num_cpus=3, max_concurrent=3).max_concurrent == 2
+
+
+def test_many_cpus_in_a_small_container(check: Callable[..., Preflight], tmp_path: Path) -> None:
+    """`docker run --memory 1280m` without `--cpus`, on a large machine."""
+    result = check(write_cgroup(tmp_path / "cgroup", 2, memory_mib=1_280), num_cpus=64)
+    assert (result.fatal, result.max_concurrent, result.num_cpus) == ([], 3, 64)
+    assert result.notes == [
+        "memory for 3 trials at a time instead of 64: limit 1,280 MiB; Ray and the program take 760, each trial 165"
+    ]
+
+
+def test_too_little_memory_for_one_trial(check: Callable[..., Preflight], tmp_path: Path) -> None:
+    small = write_cgroup(tmp_path / "cgroup", 2, memory_mib=600)
+    assert check(small, num_cpus=2).fatal == [
+        "memory limit 600 MiB: a search on 3x3x3 with 32 seeds needs 926 MiB with one trial at a time; raise the limit"
+    ]
+    large = write_cgroup(tmp_path / "large", 2, memory_mib=1_400)
+    (message,) = check(large, board="3x4x4", seeds=10_000).fatal
+    most = int(message.rpartition("; raise the limit, or use --seeds ")[2].removesuffix(" or fewer"))
+    assert not check(large, board="3x4x4", seeds=most).fatal
+    assert check(large, board="3x4x4", seeds=most + 1).fatal
+
+
+def test_what_the_machine_has_available_counts_too(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
+    own = psutil.Process().memory_info().rss // 2**20
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(1_300 - own) * 2**20))
+    (note,) = check(num_cpus=8).notes
+    assert note.startswith("memory for 3 trials at a time instead of 8: available 1,")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    (message,) = check().fatal
+    assert message.startswith("memory available ") and message.endswith("; end other programs")
+
+
+def test_shares_of_a_cpu_are_counted_as_ray_counts_them(check: Callable[..., Preflight], tmp_path: Path) -> None:
+    result = check(write_cgroup(tmp_path / "cgroup", 2, memory_mib=1_280), num_cpus=1, cpus_per_trial=0.1)
+    assert "instead of 10:" in result.notes[0]
 
 
 def test_small_shared_memory_is_a_detail(check: Callable[..., Preflight], tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "node_resources", lambda: nodes)
     assert search.slots(made.settings(num_samples=64)) == 8
     assert search.slots(made.settings(num_samples=64, cpus_per_trial=2)) == 3
+    assert search.slots(made.settings(num_samples=100, cpus_per_trial=0.1)) == 80
     assert search.slots(made.settings(num_samples=64, gpus_per_trial=0.5)) == 2
     assert search.slots(made.settings(num_samples=64, max_concurrent=4)) == 4
     assert search.slots(made.settings(num_samples=2)) == 2

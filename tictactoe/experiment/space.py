@@ -18,7 +18,7 @@ from optuna.distributions import (
 )
 
 from tictactoe.core import seeds
-from tictactoe.core.learner import Hyperparameters
+from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.errors import UserError
 
 SPACE: dict[str, Any] = {

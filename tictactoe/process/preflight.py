@@ -15,14 +15,15 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process.cgroup import CGROUP, memory_limit_mib, usable_cpus
+from tictactoe.process import memory
+from tictactoe.process.cgroup import CGROUP, usable_cpus
 from tictactoe.process.environment import provide_token
+from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
+from tictactoe.text import count
 
-BASE_MIB = 700
-TRIAL_MIB = 190
-"""Memory that Ray, its dashboard and the program take, and each trial at a time on top; `benchmarks/memory.py` measures it."""
 SMALL_SHM_MIB = 120
 """Less room in /dev/shm than that, and the object store (`tuning/cluster.py`) goes elsewhere."""
 PORT_SECONDS = 3.0
@@ -39,6 +40,8 @@ class Preflight:
     """CPUs for Ray."""
     port: int
     """Port for the dashboard."""
+    max_concurrent: int | None = None
+    """Trials at a time, where there is memory for fewer than the CPUs and settings allow."""
     token_source: str = ""
     token_command: str = ""
     """What prints the token, from where the user sits."""
@@ -123,7 +126,7 @@ def _shared_results(preflight: Preflight, settings: Settings) -> None:
 
 
 def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
-    """Whether there are CPUs for one trial, and memory for those that would run at a time."""
+    """Whether there are CPUs for one trial, and how many trials at a time there is memory for."""
     cpus, wanted = preflight.num_cpus, settings.cpus_per_trial
     if wanted > cpus:
         preflight.fatal.append(
@@ -131,13 +134,23 @@ def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
             "or give more CPUs"
         )
         return
-    trials = min(int(cpus // wanted), settings.max_concurrent or settings.num_samples, settings.num_samples)
-    needed, limit = BASE_MIB + TRIAL_MIB * trials, memory_limit_mib(cgroup)
-    if limit is not None and limit < needed:
-        fewer = "" if trials == 1 else ", or use a lower --max-concurrent"
+    trials = min(shares(cpus, wanted), settings.max_concurrent or settings.num_samples, settings.num_samples)
+    board, room = Board.parse(settings.board), memory.room(cgroup)
+    need = memory.need(board, settings.seeds)
+    fit = need.trials(room.mib)
+    if not fit:
+        remedy = "raise the limit" if room.limited else "end other programs"
+        if seeds := memory.most_seeds(board, settings.seeds, room.mib):
+            remedy += f", or use --seeds {seeds} or fewer"
         preflight.fatal.append(
-            f"memory limit {limit} MiB: {trials} trial{'s' * (trials > 1)} at a time need {needed} MiB; "
-            f"raise the container's limit{fewer}"
+            f"memory {room}: a search on {board} with {count(settings.seeds, 'seed')} needs {need.of(1):,} MiB "
+            f"with one trial at a time; {remedy}"
+        )
+    elif fit < trials:
+        preflight.max_concurrent = fit
+        preflight.notes.append(
+            f"memory for {count(fit, 'trial')} at a time instead of {trials}: {room}; Ray and the program take "
+            f"{need.program:,.0f}, each trial {need.trial:,.0f}"
         )
 
 
