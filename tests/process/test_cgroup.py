@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cgroup import MIB, write_cgroup, write_own
-from tictactoe.process.cgroup import OWN, memory_kills, memory_limit_mib, usable_cpus
+from tests.support.cgroup import MIB, limited_group, write_cgroup, write_own
+from tictactoe.process.cgroup import memory_kills, memory_limit_mib, usable_cpus
 
 DEEP = "/slurm/uid_1000/job_7/step_0"
 
@@ -88,21 +88,10 @@ def test_kills_for_want_of_memory_are_those_of_the_own_group_alone(tmp_path: Pat
     assert memory_kills(tmp_path / "none") == 0
 
 
-def test_a_limit_and_a_kill_of_the_real_kernel(tmp_path: Path) -> None:
-    """A group of our own, where this user may make one."""
-    own = {line.split(":")[1]: line.strip().split(":", 2)[2] for line in OWN.read_text().splitlines()}
-    version = 1 if "memory" in own else 2
-    root = Path("/sys/fs/cgroup", *(["memory"] if version == 1 else []))
-    group = root / own["memory" if version == 1 else ""].strip("/") / f"test-{os.getpid()}"
-    limit = group / ("memory.limit_in_bytes" if version == 1 else "memory.max")
-    try:
-        group.mkdir()
-        limit.write_text(str(64 * MIB))
-    except OSError:
-        if group.is_dir():
-            group.rmdir()
-        pytest.skip("this user cannot make control groups with a memory limit")
-    program = f"""
+def test_a_limit_and_a_kill_of_the_real_kernel() -> None:
+    kills = memory_kills()
+    with limited_group(64) as group:
+        program = f"""
 import os, subprocess, sys
 from tictactoe.process.cgroup import memory_kills, memory_limit_mib
 open({str(group / "cgroup.procs")!r}, "w").write(str(os.getpid()))
@@ -110,12 +99,6 @@ print(memory_limit_mib(), memory_kills())
 subprocess.run([sys.executable, "-c", "bytearray(200 * 2**20)"])
 print(memory_kills())
 """
-    kills = memory_kills()
-    try:
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        before, after = ran.stdout.splitlines()
-        assert before == "64 0"
-        assert int(after) == 1
+        assert ran.stdout.splitlines() == ["64 0", "1"]
         assert memory_kills() == kills  # it was not in our group
-    finally:
-        group.rmdir()

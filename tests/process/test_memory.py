@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from tests.support.cgroup import limited_group
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.experiment import space
@@ -83,3 +87,22 @@ def test_how_many_trials_fit() -> None:
         assert most_seeds(board, 1_000, need(board, seeds).of(1)) >= seeds
         assert most_seeds(board, seeds, 10**6) == seeds
     assert most_seeds(board, 1_000, 500) == 0
+
+
+@pytest.mark.slow
+def test_many_cpus_and_little_memory(program: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """As in the README's container on a large machine."""
+    with limited_group(1_280) as group:
+        enter = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+        options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "20000")
+        process = program(*options, under=enter, WANDB_MODE="disabled")
+        output, errors = process.communicate(timeout=200)
+        assert (process.returncode, errors) == (0, "")
+        assert "memory for 3 trials at a time instead of 12: limit 1,280 MiB" in output
+        (journal,) = tmp_path.glob("results/*/journal.jsonl")
+        records = [json.loads(line) for line in journal.read_text().splitlines()]
+        assert len(records) == 12
+        assert 1 < len({record["worker"] for record in records}) <= 3
+        assert "oom_kill 0" in "".join(
+            path.read_text() for path in group.glob("memory.*") if path.name.endswith(("events", "oom_control"))
+        )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 MIB = 2**20
 
@@ -34,3 +40,27 @@ def write_own(path: Path, version: int, group: str) -> Path:
     """The file in which the kernel names a process's control groups: the one at this path."""
     path.write_text(f"0::{group}\n" if version == 2 else f"5:cpu,cpuacct:{group}\n4:memory:{group}\n1:name=systemd:/\n0::/\n")
     return path
+
+
+@contextmanager
+def limited_group(memory_mib: int) -> Iterator[Path]:
+    """A control group of the kernel's, below ours and with a memory limit; the test is skipped where none can be made."""
+    own = {
+        names: path for _, names, path in (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    }
+    root, limit = ("memory", "memory.limit_in_bytes") if "memory" in own else ("", "memory.max")
+    group = Path("/sys/fs/cgroup", root, own.get("memory", own.get("", "/")).strip("/"), f"test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(memory_mib * MIB))
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"this user cannot make a control group with a memory limit: {error}")
+    try:
+        yield group
+    finally:
+        end = time.monotonic() + 10
+        while (group / "cgroup.procs").read_text() and time.monotonic() < end:  # the last processes may still be ending
+            time.sleep(0.05)
+        group.rmdir()
