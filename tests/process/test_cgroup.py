@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.cgroup import MIB, limited_group, write_cgroup, write_own
-from tictactoe.process.cgroup import memory_kills, memory_limit_mib, usable_cpus
+from tictactoe.process.cgroup import OWN, memory_kills, memory_limits, usable_cpus
 
 DEEP = "/slurm/uid_1000/job_7/step_0"
+
+
+def least(cgroup: Path, own: Path = OWN) -> int | None:
+    """The least limit of all groups."""
+    return min((limit for limit, _ in memory_limits(cgroup, own)), default=None)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -35,14 +40,14 @@ def test_a_damaged_or_missing_quota_is_none(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("limit", [512, 1280, None])
 def test_memory_limit(tmp_path: Path, version: int, limit: int | None) -> None:
-    assert memory_limit_mib(write_cgroup(tmp_path / "cgroup", version, memory_mib=limit)) == limit
+    assert least(write_cgroup(tmp_path / "cgroup", version, memory_mib=limit)) == limit
 
 
 def test_no_memory_limit_that_can_be_read_is_none(tmp_path: Path) -> None:
-    assert memory_limit_mib(tmp_path) is None
+    assert least(tmp_path) is None
     for text in ("", "much\n", "-1\n"):
         (tmp_path / "memory.max").write_text(text)
-        assert memory_limit_mib(tmp_path) is None
+        assert least(tmp_path) is None
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -55,7 +60,7 @@ def test_the_limits_of_all_groups_above_count(
     write_cgroup(cgroup, version, quota=6, memory_mib=4_000, below=DEEP[1:])
     write_cgroup(cgroup, version, quota=1, memory_mib=100, below="slurm/uid_1000/job_8")  # not above ours
     write_cgroup(cgroup, version, quota=2.5, memory_mib=3_000, below=level)
-    assert (usable_cpus(cgroup, own), memory_limit_mib(cgroup, own)) == (3, 3_000)
+    assert (usable_cpus(cgroup, own), least(cgroup, own)) == (3, 3_000)
 
 
 @pytest.mark.parametrize("group", [DEEP, "/../../elsewhere", "/.."])
@@ -64,13 +69,18 @@ def test_a_group_that_cannot_be_seen_is_the_topmost_that_can(tmp_path: Path, ver
     """In a container: the host's path, or one outside the namespace."""
     cgroup = write_cgroup(tmp_path / "cgroup", version, memory_mib=700)
     write_cgroup(tmp_path, version, memory_mib=10)
-    assert memory_limit_mib(cgroup, write_own(tmp_path / "own", version, group)) == 700
+    assert least(cgroup, write_own(tmp_path / "own", version, group)) == 700
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_has_been_taken_of_a_limit_is_without_the_page_cache(tmp_path: Path, version: int) -> None:
+    assert memory_limits(write_cgroup(tmp_path, version, memory_mib=900, taken_mib=400)) == [(900, 400)]
 
 
 def test_where_memory_is_slowed_down_counts_as_a_limit(tmp_path: Path) -> None:
     write_cgroup(tmp_path, 2, memory_mib=900)
     (tmp_path / "memory.high").write_text(f"{800 * MIB}\n")
-    assert memory_limit_mib(tmp_path) == 800
+    assert least(tmp_path) == 800
 
 
 def test_kills_for_want_of_memory_are_those_of_the_own_group_alone(tmp_path: Path) -> None:
@@ -93,9 +103,9 @@ def test_a_limit_and_a_kill_of_the_real_kernel() -> None:
     with limited_group(64) as group:
         program = f"""
 import os, subprocess, sys
-from tictactoe.process.cgroup import memory_kills, memory_limit_mib
+from tictactoe.process.cgroup import memory_kills, memory_limits
 open({str(group / "cgroup.procs")!r}, "w").write(str(os.getpid()))
-print(memory_limit_mib(), memory_kills())
+print(min(memory_limits()).limit, memory_kills())
 subprocess.run([sys.executable, "-c", "bytearray(200 * 2**20)"])
 print(memory_kills())
 """

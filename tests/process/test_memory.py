@@ -15,7 +15,8 @@ from tests.support.cgroup import limited_group
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.experiment import space
-from tictactoe.process.memory import MIB, PROGRAM_MIB, TRIAL_MIB, Need, most_seeds, need, size
+from tictactoe.process.cgroup import MIB
+from tictactoe.process.memory import PROGRAM_MIB, TRIAL_MIB, Need, most_seeds, need, size
 
 BOARDS = ("3x3x3", "3x4x3", "3x4x4", "2x5x3", "1x7x2", "2x2x1", "1x1x1")
 

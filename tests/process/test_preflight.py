@@ -115,8 +115,23 @@ def test_too_little_memory_for_one_trial(check: Callable[..., Preflight], tmp_pa
     assert check(large, board="3x4x4", seeds=most + 1).fatal
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_others_that_share_the_limit(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
+    """A notebook's server in the same container, for example."""
+    used = psutil.Process().memory_info()
+    own = (used.rss - used.shared) // 2**20
+    result = check(write_cgroup(tmp_path / "alone", version, memory_mib=1_280, taken_mib=own + 20), num_cpus=3)
+    assert result.max_concurrent is None
+    shared = write_cgroup(tmp_path / "shared", version, memory_mib=1_280, taken_mib=own + 200)
+    (note,) = check(shared, num_cpus=3).notes
+    assert note.startswith("memory for 1 trial at a time instead of 3: limit 1,280 MiB, of which others have taken ")
+    (message,) = check(write_cgroup(tmp_path / "full", version, memory_mib=1_280, taken_mib=own + 900)).fatal
+    assert message.endswith("; raise the limit, or end other programs")
+
+
 def test_what_the_machine_has_available_counts_too(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
-    own = psutil.Process().memory_info().rss // 2**20
+    used = psutil.Process().memory_info()
+    own = (used.rss - used.shared) // 2**20
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=(1_300 - own) * 2**20))
     (note,) = check(num_cpus=8).notes
     assert note.startswith("memory for 3 trials at a time instead of 8: available 1,")

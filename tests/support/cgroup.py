@@ -14,9 +14,9 @@ MIB = 2**20
 
 
 def write_cgroup(
-    folder: Path, version: int, quota: float | None = None, memory_mib: int | None = None, below: str = ""
+    folder: Path, version: int, quota: float | None = None, memory_mib: int | None = None, below: str = "", taken_mib: int = 0
 ) -> Path:
-    """The files by which the kernel tells a CPU quota and a memory limit; None for no limit.
+    """The files by which the kernel tells a CPU quota and a memory limit, None for none, and what of it has been taken.
 
     Of the topmost group, or of the one at the path `below` it. Returns the folder of all control groups.
     """
@@ -25,6 +25,8 @@ def write_cgroup(
         group.mkdir(parents=True, exist_ok=True)
         (group / "cpu.max").write_text(f"{'max' if quota is None else int(quota * 100_000)} 100000\n")
         (group / "memory.max").write_text(f"{'max' if memory_mib is None else memory_mib * MIB}\n")
+        (group / "memory.current").write_text(f"{(taken_mib + 300) * MIB}\n")
+        (group / "memory.stat").write_text(f"anon {taken_mib * MIB}\ninactive_file {200 * MIB}\nactive_file {100 * MIB}\n")
     else:
         cpu, memory = folder / "cpu" / below, folder / "memory" / below
         cpu.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,10 @@ def write_cgroup(
         (cpu / "cpu.cfs_period_us").write_text("100000\n")
         limit = 0x7FFFFFFFFFFFF000 if memory_mib is None else memory_mib * MIB
         (memory / "memory.limit_in_bytes").write_text(f"{limit}\n")
+        (memory / "memory.usage_in_bytes").write_text(f"{(taken_mib + 300) * MIB}\n")
+        (memory / "memory.stat").write_text(
+            f"inactive_file 0\nactive_file 0\ntotal_inactive_file {200 * MIB}\ntotal_active_file {100 * MIB}\n"
+        )
     return folder
 
 

@@ -11,12 +11,22 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 CGROUP = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 """Names this process's groups."""
 NO_LIMIT = 2**60
 """From here on a number of bytes is version 1's way to say that there is none."""
+MIB = 2**20
+
+
+class MemoryLimit(NamedTuple):
+    """Of a control group, in MiB."""
+
+    limit: int
+    taken: int
+    """What its processes have taken of it already and cannot give back."""
 
 
 def usable_cpus(cgroup: Path = CGROUP, own: Path = OWN) -> int:
@@ -26,16 +36,16 @@ def usable_cpus(cgroup: Path = CGROUP, own: Path = OWN) -> int:
     return max(1, min([count, *map(math.ceil, quotas)]))
 
 
-def memory_limit_mib(cgroup: Path = CGROUP, own: Path = OWN) -> int | None:
-    """The least memory limit of this process's groups in MiB, swap left out; None where there is none."""
-    limits = [
-        int(text) // 2**20
-        for groups in _hierarchies("memory", cgroup, own)
-        for group in groups
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes")
-        if (text := _read(group / name)).isdigit() and int(text) < NO_LIMIT
-    ]
-    return min(limits, default=None)
+def memory_limits(cgroup: Path = CGROUP, own: Path = OWN) -> list[MemoryLimit]:
+    """Those of this process's groups, swap left out."""
+    found = []
+    for groups in _hierarchies("memory", cgroup, own):
+        for group in groups:
+            texts = (_read(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
+            limits = [int(text) for text in texts if text.isdigit() and int(text) < NO_LIMIT]
+            if limits:
+                found.append(MemoryLimit(min(limits) // MIB, _taken(group) // MIB))
+    return found
 
 
 def memory_kills(cgroup: Path = CGROUP, own: Path = OWN) -> int:
@@ -60,6 +70,16 @@ def _hierarchies(controller: str, cgroup: Path, own: Path) -> Iterator[list[Path
         folders = [cgroup / name / part for part in (below, *below.parents)]
         if groups := [folder for folder in folders if folder.is_dir()]:
             yield groups
+
+
+def _taken(group: Path) -> int:
+    """Bytes that the processes of a group have taken and cannot give back: all but what is kept of files."""
+    used = next(
+        (int(text) for name in ("memory.current", "memory.usage_in_bytes") if (text := _read(group / name)).isdigit()), 0
+    )
+    counts = dict(line.split() for line in _read(group / "memory.stat").splitlines())
+    names = ("total_active_file", "total_inactive_file") if "total_active_file" in counts else ("active_file", "inactive_file")
+    return used - sum(int(counts.get(name, 0)) for name in names)
 
 
 def _quotas(group: Path) -> Iterator[float]:

@@ -14,7 +14,7 @@ import psutil
 
 from tictactoe.core.game import Board
 from tictactoe.core.hyperparameters import Hyperparameters
-from tictactoe.process.cgroup import CGROUP, memory_limit_mib
+from tictactoe.process.cgroup import CGROUP, MIB, memory_limits
 
 # Measured on 3x3x3, whose arrays are next to nothing; `python -m benchmarks.memory` holds the whole estimate against searches.
 PROGRAM_MIB = 760
@@ -25,18 +25,26 @@ HELD, BUILT = 2.0, 3.0
 """Memory that a graph keeps, and takes while it is built, over that of its arrays: the allocator gives back only some."""
 POLICY_BYTES = 30
 """What the winner's policy and the report take at the end, over the number of positions."""
-MIB = 2**20
+SMALL_MIB = 50
+"""Less memory of others in a control group is none: the shell that has started us, and what cannot be told from our own."""
 
 
 class Room(NamedTuple):
-    """The memory that a search may take."""
+    """The memory that a search may take, in MiB."""
 
     mib: int
-    limited: bool
-    """Whether a limit says so, and not what the machine has available."""
+    limit: int | None
+    """The limit that says so, None where the machine has no more available."""
 
     def __str__(self) -> str:
-        return f"{'limit' if self.limited else 'available'} {self.mib:,} MiB"
+        if self.limit is None:
+            return f"available {self.mib:,} MiB"
+        return f"limit {self.limit:,} MiB" + (f", of which others have taken {self.limit - self.mib:,}" if self.others else "")
+
+    @property
+    def others(self) -> bool:
+        """Whether other programs have a part in it."""
+        return self.mib != self.limit
 
 
 @dataclass(frozen=True)
@@ -85,10 +93,14 @@ class Size(NamedTuple):
 
 
 def room(cgroup: Path = CGROUP) -> Room:
-    """The least of what the machine has available, with what this process has taken, and all limits above this process."""
-    available = (psutil.virtual_memory().available + psutil.Process().memory_info().rss) // MIB
-    limit = memory_limit_mib(cgroup)
-    return Room(available, False) if limit is None or available < limit else Room(limit, True)
+    """The least of what the machine and each control group with a limit has for this process and those that it starts."""
+    memory = psutil.Process().memory_info()
+    own = (memory.rss - memory.shared) // MIB
+    rooms = [Room(psutil.virtual_memory().available // MIB + own, None)]
+    for limit, taken in memory_limits(cgroup):
+        others = taken - own
+        rooms.append(Room(limit - (others if others > SMALL_MIB else 0), limit))
+    return min(rooms, key=lambda room: room.mib)
 
 
 def need(board: Board, seeds: int) -> Need:

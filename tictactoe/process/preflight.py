@@ -139,12 +139,12 @@ def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
     need = memory.need(board, settings.seeds)
     fit = need.trials(room.mib)
     if not fit:
-        remedy = "raise the limit" if room.limited else "end other programs"
+        remedies = ["raise the limit"] * (room.limit is not None) + ["end other programs"] * room.others
         if seeds := memory.most_seeds(board, settings.seeds, room.mib):
-            remedy += f", or use --seeds {seeds} or fewer"
+            remedies.append(f"use --seeds {seeds} or fewer")
         preflight.fatal.append(
             f"memory {room}: a search on {board} with {count(settings.seeds, 'seed')} needs {need.of(1):,} MiB "
-            f"with one trial at a time; {remedy}"
+            f"with one trial at a time; {', or '.join(remedies)}"
         )
     elif fit < trials:
         preflight.max_concurrent = fit
