@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         if settings.command != "search":
             return commands.run(settings, interrupt, console)
         preflight = inspect(settings)
-        probe = Probe(settings.wandb_api_key)
+        probe = Probe(settings)
         if settings.check:
             return show(console, preflight, probe.result()[1])
         preflight.require()
@@ -122,7 +122,9 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     from tictactoe.tuning import search as tuning
     from tictactoe.tuning.trial import summary_line
 
-    with Tracker(probe.result()[0], folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
+    with Tracker(
+        probe, settings.num_samples, folder.path, folder.path.name, folder.created, console, interrupt.event
+    ) as tracker:
         with cluster.watched(lambda: ray_died(settings, folder, interrupt)):
             with Reporter(console, settings.num_samples, summary_line) as reporter:
                 started = time.monotonic()

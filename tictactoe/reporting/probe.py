@@ -1,80 +1,305 @@
-"""Whether the W&B server will do: asked once, before any run, since a run that cannot reach it waits for minutes."""
+"""Whether W&B's runs can go to their server: found out once, before any run, beside Ray's start.
+
+A run that does not reach its server, or may not write there, waits for long and is lost. So what W&B itself would use
+is looked up and asked: its settings, its key, the entity and the project.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import shlex
+import socket
+import ssl
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from tictactoe import env_file
+from tictactoe.experiment.fingerprint import search_name
+from tictactoe.text import one_line, reason
 
+if TYPE_CHECKING:
+    from tictactoe.settings import Settings
+
+LOAD_SECONDS = 10.0
+"""Longest wait for W&B's package and the server's answers together."""
 PROBE_SECONDS = 2.0
+"""Longest wait for the server's answers."""
 ALIVE_SECONDS = 1.0
 """How long a server that has stalled may take to answer anything at all."""
+PROJECT = "ray-tune-tictactoe"
+RUN_EACH_UP_TO = 1_000
+"""The most trials that have a run each; of more than that as many share one run."""
+
+_VIEWER = "query Viewer { viewer { id entity username teams { edges { node { name } } } } }"
+_RIGHTS = """query Rights ($entity: String!, $project: String!) {
+  entity(name: $entity) { available readOnly } project(name: $project, entityName: $entity) { readOnly }
+}"""
+
+
+class _Offline(Exception):
+    """Why runs are kept offline, with the remedy."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where runs go, and how to get there."""
+
+    address: str
+    proxy: str | None
+    verified: bool
+    """Whether its certificate must be trusted."""
+    headers: dict[str, str]
+
+    def post(self, query: str, variables: dict[str, str], key: str) -> dict[str, Any]:
+        """The data that the server answers a GraphQL query with.
+
+        Raises OSError, HTTPException and ValueError where it does not.
+        """
+        credentials = base64.b64encode(f"api:{key}".encode()).decode()
+        request = urllib.request.Request(  # noqa: S310 - W&B takes no address but http and https
+            f"{self.address}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"} | self.headers,
+        )
+        with self._opener().open(request, timeout=PROBE_SECONDS) as answer:
+            return dict(json.loads(answer.read())["data"])
+
+    def answers(self) -> bool:
+        """Whether it answers anything at all, within `ALIVE_SECONDS`."""
+        try:
+            self._opener().open(self.address, timeout=ALIVE_SECONDS).close()
+        except urllib.error.HTTPError:
+            return True
+        except (OSError, HTTPException) as error:
+            return isinstance(getattr(error, "reason", error), ssl.SSLError)
+        return True
+
+    def cause(self, error: Exception) -> str:
+        """Why it could not be asked, with the remedy where there is one to name."""
+        if isinstance(error, urllib.error.HTTPError):
+            return f"{self.address} answers {error.code} {error.reason}"
+        if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+            error = error.reason
+        by = f"the proxy {urlsplit(self.proxy).hostname}" if self.proxy else self.address
+        if isinstance(error, socket.gaierror):
+            return f"{by}: its name cannot be looked up ({error.strerror})"
+        if isinstance(error, ConnectionRefusedError):
+            return f"{by} refuses the connection"
+        if isinstance(error, TimeoutError):
+            return f"{by} does not answer within {PROBE_SECONDS:g} s"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            missing = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if not Path(os.environ.get(name) or "/").exists()]
+            remedy = f"{missing[0]} names what is not there" if missing else "SSL_CERT_FILE can name the one to trust"
+            return f"{self.address}: its certificate is not trusted ({error.verify_message}); {remedy}"
+        if isinstance(error, ssl.SSLError):
+            return f"{self.address} does not speak TLS ({error.reason}); mend WANDB_BASE_URL"
+        if isinstance(error, (ValueError, KeyError, TypeError)):
+            return f"{self.address} does not answer as a W&B server does; mend WANDB_BASE_URL"
+        return f"{by} cannot be reached ({reason(error)})"
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        import certifi
+
+        context = ssl.create_default_context()  # the machine's certificates, as W&B's service process takes them
+        context.load_verify_locations(certifi.where())  # for a Python that does not know where the machine has them
+        if not self.verified:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        proxies = {urlsplit(self.address).scheme: self.proxy} if self.proxy else {}
+        return urllib.request.build_opener(
+            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context)
+        )  # fmt: skip
 
 
 class Probe:
-    """Asks the server, in a thread beside Ray's start, whether it knows the key."""
+    """Asks, in a thread beside Ray's start."""
 
-    def __init__(self, key: SecretStr | None) -> None:
-        self._key = None if key is None else key.get_secret_value()
+    def __init__(self, settings: Settings) -> None:
+        key = "" if settings.wandb_api_key is None else settings.wandb_api_key.get_secret_value().strip(" \t\r\n'\"")
+        if key:
+            os.environ["WANDB_API_KEY"] = key
+        else:
+            os.environ.pop("WANDB_API_KEY", None)
+        for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
+            del os.environ[name]  # set but empty says nothing
+        self.project = PROJECT
+        self._settings = settings
+        self._server: Server | None = None
         self._answer: tuple[str, str] | None = None
         self._result: tuple[str, str] | None = None
-        self._asked = time.monotonic()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._late = "its package is not loaded yet"
+        self._end = time.monotonic() + LOAD_SECONDS
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def result(self) -> tuple[str, str]:
         """(mode, message): "online", "offline" or "disabled", and what to tell the user about it."""
-        self._thread.join(max(0.0, PROBE_SECONDS - (time.monotonic() - self._asked)))
+        while self._thread.is_alive() and time.monotonic() < self._end:
+            self._thread.join(0.02)
         if self._result is None:  # decided once: a late answer changes nothing
-            late = "W&B: the server does not answer; runs are kept offline, send them later with `wandb sync`"
-            self._result = self._answer or ("offline", late)
+            self._result = self._answer or ("offline", self._said(self._late))
         return self._result
 
-    def _ask(self) -> None:
-        wished = os.environ.get("WANDB_MODE", "").lower()
-        if wished == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
-            self._answer = "disabled", "W&B: disabled"
-        elif wished in ("offline", "dryrun"):
-            self._answer = "offline", "W&B: offline, as WANDB_MODE says"
-        elif self._key is None:
-            self._answer = "offline", "W&B: no WANDB_API_KEY; runs are kept offline"
+    def answers(self) -> bool:
+        """Whether the server of online runs still answers anything at all."""
+        return self._server is None or self._server.answers()
+
+    def _look(self) -> None:
+        try:
+            self._answer = self._decide()
+        except _Offline as offline:
+            self._answer = "offline", self._said(str(offline))
+        except Exception as error:  # telemetry never fails a search
+            self._answer = "offline", self._said(reason(error))
+
+    def _said(self, why: str, sent: str = "sends them later") -> str:
+        command = sync_command(self._settings.results_dir / search_name(self._settings))
+        return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` {sent}"
+
+    def _grouped(self) -> str:
+        return f", {RUN_EACH_UP_TO:,} trials in each" if self._settings.num_samples > RUN_EACH_UP_TO else ""
+
+    def _decide(self) -> tuple[str, str]:
+        """What W&B's own settings and the server say. Raises _Offline."""
+        if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
+            return "disabled", "W&B: disabled, as WANDB_DISABLED says"
+        chosen, malformed = _wandb_settings()
+        by = "WANDB_MODE" if os.environ.get("WANDB_MODE") else " and ".join(map(str, chosen.read_system_settings().sources))
+        if chosen.mode == "disabled":
+            return "disabled", f"W&B: disabled, as {by} says"
+        if malformed:
+            raise _Offline(malformed)
+        if chosen.mode in ("offline", "dryrun"):
+            raise _Offline(f"offline, as {by} says")
+        key = _key(chosen)
+        entity, self.project = chosen.entity, chosen.project or PROJECT
+        headers = chosen.x_extra_http_headers or {}
+        self._server = Server(chosen.base_url, _proxy(chosen), not chosen.insecure_disable_ssl, headers)
+        socks = (self._server.proxy or "").startswith("socks")
+        if key is not None and not socks:  # else the first run tells: only W&B's service process can ask
+            self._end = min(self._end, time.monotonic() + PROBE_SECONDS)
+            self._late = f"{self._server.address} does not answer within {PROBE_SECONDS:g} s"
+            entity = _ask(self._server, key, entity, self.project)
+        at = "/".join(filter(None, (entity, self.project)))
+        return "online", f"W&B: online at {self._server.address}, in {at}{self._grouped()}"
+
+
+def sync_command(folder: Path, online: bool = False) -> str:
+    """The command that sends the runs of a search's folder, from where the program was started.
+
+    Those that never reached the server, with `online` also those that reached it in part.
+    """
+    python = shlex.quote(_shown(Path(sys.executable)))
+    command = f"{python} -m wandb sync {'--include-online ' if online else ''}{shlex.quote(_shown(folder / 'wandb'))}"
+    if any(name.startswith("WANDB_") for name in env_file.read(env_file.path())):
+        return f"{python} -m dotenv -f {shlex.quote(str(env_file.path()))} run --no-override {command}"
+    return command
+
+
+def _shown(path: Path) -> str:
+    """A path as short as can be."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+class _Errors:
+    """What W&B would print about its settings files."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def error(self, line: str) -> None:
+        self.lines.append(line)
+
+    warning = error
+
+    def info(self, line: str) -> None:
+        """Nothing wrong."""
+
+
+def _wandb_settings() -> tuple[Any, str]:
+    """W&B's settings of this environment and its settings files, and what is malformed there, else "".
+
+    Malformed variables are taken out of the environment: with them no run could start, not even offline.
+    """
+    import wandb
+    from pydantic import ValidationError
+    from wandb.sdk import wandb_setup
+
+    quiet, errors, malformed = wandb.Settings(silent=True), _Errors(), []
+    wandb.termsetup(quiet, errors)
+    for name, value in list(os.environ.items()):
+        if not name.startswith("WANDB_") or name == "WANDB_API_KEY":
+            continue
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except Exception as error:
+            del os.environ[name]
+            text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            team = "; WANDB_ENTITY names the team" if name == "WANDB_PROJECT" and "/" in value else ""
+            malformed.append(f"{name}: {one_line(text.removeprefix('Value error, '))}{team}")
+    settings = wandb_setup.singleton().settings
+    wandb.termsetup(quiet, None)
+    return settings, "; ".join(malformed) or one_line("\n".join(errors.lines), slice(4))
+
+
+def _key(chosen: Any) -> str | None:
+    """The key that W&B would use, None where it would use an identity token. Raises _Offline."""
+    from wandb.errors import AuthenticationError
+    from wandb.sdk.lib import wbauth
+
+    try:
+        auth = wbauth.authenticate_session(host=chosen.base_url, source="", prompt=False, update_session=False)
+    except AuthenticationError as error:
+        raise _Offline(one_line(str(error)).rstrip(".")) from None
+    if auth is None:
+        raise _Offline("no key: neither WANDB_API_KEY nor `wandb login` has given one")
+    if isinstance(auth, wbauth.AuthApiKey):
+        return auth.api_key
+    assert isinstance(auth, wbauth.AuthIdentityTokenFile)
+    if not auth.path.is_file():
+        raise _Offline(f"WANDB_IDENTITY_TOKEN_FILE: there is no file {auth.path}")
+    return None
+
+
+def _proxy(chosen: Any) -> str | None:
+    """The proxy that W&B's service process goes through, which takes none for this machine itself, and not ALL_PROXY."""
+    scheme, host = urlsplit(chosen.base_url).scheme, urlsplit(chosen.base_url).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or urllib.request.proxy_bypass(host):
+        return None
+    return getattr(chosen, f"{scheme}_proxy") or urllib.request.getproxies().get(scheme)
+
+
+def _ask(server: Server, key: str, entity: str | None, project: str) -> str:
+    """The entity that runs go to: the one named, else the key's own. Raises _Offline where they cannot."""
+    try:
+        viewer = server.post(_VIEWER, {}, key).get("viewer")
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            viewer = None
         else:
-            self._answer = _ask_server(server(), self._key)
-
-
-def server() -> str:
-    """Its address."""
-    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
-
-
-def answers() -> bool:
-    """Whether the server answers anything at all."""
-    import requests
-
+            raise _Offline(server.cause(error)) from None
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        raise _Offline(server.cause(error)) from None
+    if not viewer:
+        raise _Offline(f"{server.address} refuses the key; mend WANDB_API_KEY, or `wandb login` anew")
+    where = entity or viewer.get("entity")
     try:
-        requests.get(server(), timeout=ALIVE_SECONDS, allow_redirects=False)
-    except requests.RequestException:
-        return False
-    return True
-
-
-def _ask_server(address: str, key: str) -> tuple[str, str]:
-    import requests
-
-    kept = "runs are kept offline, send them later with `wandb sync`"
-    try:
-        answer = requests.post(
-            f"{address.rstrip('/')}/graphql",
-            json={"query": "query { viewer { id } }"},
-            auth=("api", key),
-            timeout=PROBE_SECONDS,
-        )
-        if answer.status_code in (401, 403) or (answer.ok and not (answer.json().get("data") or {}).get("viewer")):
-            return "offline", f"W&B: {address} refuses the key; mend WANDB_API_KEY; {kept}"
-        if answer.ok:
-            return "online", f"W&B: online at {address}"
-        return "offline", f"W&B: {address} answers {answer.status_code}; {kept}"
-    except (requests.RequestException, ValueError, AttributeError):
-        return "offline", f"W&B: {address} cannot be reached; {kept}"
+        own = {viewer.get("entity"), viewer.get("username"), *(edge["node"]["name"] for edge in viewer["teams"]["edges"])}
+        rights = server.post(_RIGHTS, {"entity": where, "project": project}, key)
+        owner, existing = rights.get("entity") or {"available": True}, rights.get("project") or {}
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return str(where)  # a server that knows no such question: the first run tells
+    if where not in own and owner.get("available"):
+        raise _Offline(f"{server.address} knows no entity {where!r}; mend WANDB_ENTITY")
+    if existing.get("readOnly") or (where not in own and owner.get("readOnly")):
+        raise _Offline(f"the key may not write to {where}/{project}; mend WANDB_API_KEY, WANDB_ENTITY or WANDB_PROJECT")
+    return str(where)

@@ -1,6 +1,9 @@
 """Weights & Biases, written from the driver by one thread: one run a trial, and one for the search.
 
-Telemetry never fails, delays or changes a search: whether the server answers is found out once, before any
+In a large search many finished trials share a run, as its steps: W&B's pages get slow with thousands of runs, and each
+costs the driver time.
+
+Telemetry never fails, delays or changes a search: whether the server takes runs is found out once, before any
 run, and everything goes to local files where it does not.
 """
 
@@ -26,7 +29,7 @@ from rich.console import Console
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import Failure, Progress, Record, Scores, names, part, to_json
 from tictactoe.experiment.results import COLUMNS
-from tictactoe.reporting.probe import answers
+from tictactoe.reporting.probe import RUN_EACH_UP_TO, Probe, sync_command
 from tictactoe.text import reason, trial_name
 
 if TYPE_CHECKING:
@@ -44,7 +47,10 @@ SAVE_SECONDS = 1.0
 """How much of a run's data a kill may cost; W&B's own interval is longer than a short trial."""
 EMPTY_BYTES = 7
 """Length of the head of a run's file."""
-PROJECT = "ray-tune-tictactoe"
+INIT_SECONDS = 10.0
+"""Longest wait for the server to take a run, and at a run's end for it to take the data; then the rest goes offline."""
+LEADERBOARD_ROWS = 10_000
+"""As many of a table's rows as W&B shows."""
 SEARCH = "search"
 """Name of the run of the whole search."""
 
@@ -53,11 +59,17 @@ class Tracker:
     """Writes runs in a thread of its own; an observer of the search.
 
     `group` is the search's name, `stamp` what tells this start of it from another of the same name: both make
-    the runs' ids, so that a resumed search goes on in its runs. `leave` is set by a signal.
+    the runs' ids, so that a resumed search goes on in its runs. `num_samples` trials or fewer decide whether each
+    has a run of its own. `leave` is set by a signal.
     """
 
-    def __init__(self, mode: str, folder: Path, group: str, stamp: str, console: Console, leave: threading.Event) -> None:
-        self.mode = mode
+    def __init__(
+        self, probe: Probe, num_samples: int, folder: Path, group: str, stamp: str, console: Console, leave: threading.Event
+    ) -> None:
+        self.mode = probe.result()[0]
+        self._probe = probe
+        self._shared = num_samples > RUN_EACH_UP_TO
+        self._waiting: list[Record] = []
         self._leave = leave
         self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
@@ -68,7 +80,7 @@ class Tracker:
         self._handled = 0
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
-        if mode != "disabled":
+        if self.mode != "disabled":
             self._thread.start()
 
     def __enter__(self) -> Tracker:
@@ -76,9 +88,11 @@ class Tracker:
 
     def __exit__(self, *error: object) -> None:
         self._close()
+        for link in self._folder.glob("wandb/*run-*/logs/*.log"):  # to its service's log; `kubectl cp` warns of each link
+            if link.is_symlink():
+                link.unlink()
         if self.failure:
-            runs = self._folder / "wandb" / ("run-*" if self.mode == "online" else "offline-run-*")
-            self._console.print(f"W&B: {self.failure}; `wandb sync {runs}` sends what is missing there")
+            self._console.print(f"W&B: {self.failure}; `{self._sync_command()}` sends what is missing there")
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """Write the runs of finished trials that an earlier attempt did not come to write.
@@ -92,21 +106,26 @@ class Tracker:
                     shutil.rmtree(data.parent, ignore_errors=True)
             written = set(self._written.read_text(errors="replace").split())
         for record in records:
-            if str(record.index) not in written:
+            if self._shared and str(record.index) not in written:
+                self._put(self._collect, record)
+            elif str(record.index) not in written:
                 self._put(self._start, record.index, record.config)
                 for point in record.history:
                     self._put(self._log, record.index, {"games": point.games, "loss_vs_random": point.mean_loss})
                 self._put(self._finish, record)
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
-        self._put(self._start, index, config)
+        if not self._shared:
+            self._put(self._start, index, config)
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        if self._shared:
+            return
         numbers = asdict(part(progress, Scores)) | {"share": progress.share, "games_per_s": progress.games_per_s}
         self._put(self._log, index, numbers)
 
     def trial_finished(self, record: Record) -> None:
-        self._put(self._finish, record)
+        self._put(self._collect if self._shared else self._finish, record)
 
     def trial_failed(self, failure: Failure) -> None:
         self._put(self._fail, failure)
@@ -116,12 +135,14 @@ class Tracker:
 
     def search_finished(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
         """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
+        self._put(self._finish_waiting)
         self._put(self._summarise, summary, records, files)
 
     def _close(self) -> None:
         """Wait for what is still to be written, as long as the server answers; if it does not, end W&B's service process."""
         if self.mode == "disabled":
             return
+        self._put(self._finish_waiting)
         self._queue.put(None)
         began = moved = time.monotonic()
         handled, announced, leaving = self._handled, False, self._leave.is_set()
@@ -131,7 +152,7 @@ class Tracker:
             if handled != self._handled:
                 moved, handled = time.monotonic(), self._handled
             if time.monotonic() > moved + STALLED_SECONDS:
-                if self.mode == "online" and not answers():
+                if self.mode == "online" and not self._probe.answers():
                     break
                 moved = time.monotonic()
             if not announced and time.monotonic() > began + ANNOUNCE_SECONDS:
@@ -147,6 +168,9 @@ class Tracker:
                     process.kill()
             except psutil.Error:
                 continue
+
+    def _sync_command(self) -> str:
+        return sync_command(self._folder, online=any(self._folder.glob("wandb/run-*")))
 
     def _put(self, write: Callable[..., None], *arguments: Any) -> None:
         """Have the thread call `write`."""
@@ -184,20 +208,63 @@ class Tracker:
     def _finish(self, record: Record) -> None:
         if (run := self._runs.pop(record.index, None)) is not None:
             run.summary.update({column: getattr(record, column) for column in COLUMNS})
-            run.finish(exit_code=0)
-            with self._written.open("a") as file:
-                file.write(f"{record.index}\n")
+            self._end(run)
+            self._note([record])
 
     def _fail(self, failure: Failure) -> None:
         if (run := self._runs.pop(failure.index, None)) is not None:
             run.summary["error"] = failure.error
-            run.finish(exit_code=1)
+            self._end(run, exit_code=1)
+
+    def _collect(self, record: Record) -> None:
+        """Have a finished trial written with others, once they are enough for a run."""
+        self._waiting.append(record)
+        if len(self._waiting) == RUN_EACH_UP_TO:
+            self._finish_waiting()
+
+    def _finish_waiting(self) -> None:
+        """Write the trials that have been collected as the steps of one run.
+
+        It is written at once. A run of the same name is one that a kill has cut off, and is written over.
+        """
+        if not self._waiting:
+            return
+        before = len(self._written.read_text().split()) if self._written.exists() else 0
+        run = self._run(f"trials_{before:05d}", {"trials": len(self._waiting)}, resume=False)
+        run.define_metric("*", step_metric="trial")
+        for record in self._waiting:
+            columns = {column: getattr(record, column) for column in COLUMNS}
+            run.log({"trial": record.index} | record.config.as_dict() | _finite(columns))
+        self._end(run)
+        self._note(self._waiting)
+        self._waiting = []
+
+    def _note(self, records: Sequence[Record]) -> None:
+        """Remember which trials need not be written again."""
+        with self._written.open("a") as file:
+            file.writelines(f"{record.index}\n" for record in records)
+
+    def _end(self, run: Any, exit_code: int = 0) -> None:
+        """Finish a run; one that the server has got whole is marked as `wandb sync` marks it, which then leaves it out."""
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            self._go_offline("the server stopped answering")
+            return
+        if not run.settings.mode.startswith("off"):
+            Path(f"{run.settings.sync_file}.synced").touch()
+
+    def _go_offline(self, why: str) -> None:
+        """Keep all runs from here on in local files, where the server would not have them."""
+        if self.mode == "online":
+            self.mode = "offline"
+            self._console.print(f"W&B: {why}; runs are kept offline from here on, `{self._sync_command()}` sends them later")
 
     def _summarise(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
         run = self._run(SEARCH, {"board": summary.board, "seed": summary.seed})
         rows = [
             [record.index, *(getattr(record, column) for column in COLUMNS), *record.config.as_dict().values()]
-            for record in sorted(records, key=lambda record: record.rank)
+            for record in sorted(records, key=lambda record: record.rank)[:LEADERBOARD_ROWS]
         ]
         pages = {
             path.stem: self._wandb.Html(path.read_text(encoding="utf-8"), inject=False)
@@ -213,22 +280,39 @@ class Tracker:
         try:
             run.log_artifact(artifact)
         finally:  # a server that takes no artifacts is to have the rest
-            run.finish(exit_code=0)
+            self._end(run)
 
-    def _run(self, name: str, config: dict[str, Any]) -> Any:
+    def _run(self, name: str, config: dict[str, Any], resume: bool = True) -> Any:
+        """Begin a run, or go on in it; without `resume`, write over it."""
+        run_id = f"{self._group}-{self._stamp}-{name}"[-120:]
+        if not resume:
+            for folder in self._folder.glob(f"wandb/*run-*-{run_id}"):
+                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            return self._init(name, run_id, config, resume)
+        except Exception as error:
+            if self.mode != "online":
+                raise
+            for folder in self._folder.glob(f"wandb/run-*-{run_id}"):  # nothing is in it
+                shutil.rmtree(folder, ignore_errors=True)
+            self._go_offline(reason(error))
+            return self._init(name, run_id, config, resume)
+
+    def _init(self, name: str, run_id: str, config: dict[str, Any], resume: bool) -> Any:
         return self._wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            project=self._probe.project,
             group=self._group,
             name=name,
-            id=f"{self._group}-{self._stamp}-{name}"[-120:],
+            id=run_id,
             config=config,
             dir=str(self._folder),
             mode=self.mode,
-            resume="allow",  # offline too: `wandb sync` then appends to the run where it would overwrite it
+            resume="allow" if resume else None,  # offline too: `wandb sync` then appends to the run where it would overwrite it
             reinit="create_new",
             settings=self._wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
-                x_disable_machine_info=True, x_disable_meta=True, init_timeout=10,
+                x_disable_machine_info=True, x_disable_meta=True, symlink=False,
+                init_timeout=INIT_SECONDS, finish_timeout=INIT_SECONDS, finish_timeout_raises=True,
                 x_transaction_log_flush_interval=SAVE_SECONDS,
                 x_save_requirements=name == SEARCH,  # one is enough: each reads all packages' files
             ),
