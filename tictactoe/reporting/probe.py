@@ -131,7 +131,8 @@ class Probe:
             os.environ.pop("WANDB_API_KEY", None)
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
             del os.environ[name]  # set but empty says nothing
-        self.project = PROJECT
+        self.project = self.place = PROJECT
+        """Where runs go: the project, and what of entity and project is known."""
         self._settings = settings
         self._server: Server | None = None
         self._answer: tuple[str, str] | None = None
@@ -189,8 +190,8 @@ class Probe:
             self._end = min(self._end, time.monotonic() + PROBE_SECONDS)
             self._late = f"{self._server.address} does not answer within {PROBE_SECONDS:g} s"
             entity = _ask(self._server, key, entity, self.project)
-        at = "/".join(filter(None, (entity, self.project)))
-        return "online", f"W&B: online at {self._server.address}, in {at}{self._grouped()}"
+        self.place = f"{entity}/{self.project}" if entity else self.project
+        return "online", f"W&B: online at {self._server.address}, in {self.place}{self._grouped()}"
 
 
 def sync_command(folder: Path, online: bool = False) -> str:
@@ -208,6 +209,13 @@ def sync_command(folder: Path, online: bool = False) -> str:
 def _shown(path: Path) -> str:
     """A path as short as can be."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def forget_entity() -> None:
+    """Have runs carry no entity, since none can go to the one named: `wandb sync` then takes the one that is set by then."""
+    from wandb.sdk import wandb_setup
+
+    wandb_setup.singleton().settings.entity = None
 
 
 class _Errors:
@@ -299,6 +307,7 @@ def _ask(server: Server, key: str, entity: str | None, project: str) -> str:
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return str(where)  # a server that knows no such question: the first run tells
     if where not in own and owner.get("available"):
+        forget_entity()
         raise _Offline(f"{server.address} knows no entity {where!r}; mend WANDB_ENTITY")
     if existing.get("readOnly") or (where not in own and owner.get("readOnly")):
         raise _Offline(f"the key may not write to {where}/{project}; mend WANDB_API_KEY, WANDB_ENTITY or WANDB_PROJECT")

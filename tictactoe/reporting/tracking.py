@@ -48,7 +48,10 @@ SAVE_SECONDS = 1.0
 EMPTY_BYTES = 7
 """Length of the head of a run's file."""
 INIT_SECONDS = 10.0
-"""Longest wait for the server to take a run, and at a run's end for it to take the data; then the rest goes offline."""
+"""Longest wait for the server to take a run; then all goes offline."""
+FINISH_SECONDS = 30.0
+"""Longest wait at a run's end for the server to take the data; then all goes offline."""
+AWAY = "the server stopped answering"
 LEADERBOARD_ROWS = 10_000
 """As many of a table's rows as W&B shows."""
 SEARCH = "search"
@@ -70,6 +73,7 @@ class Tracker:
         self._probe = probe
         self._shared = num_samples > RUN_EACH_UP_TO
         self._waiting: list[Record] = []
+        self._lost = False
         self._leave = leave
         self._console = console
         self._folder, self._group, self._stamp = folder, group, stamp
@@ -77,6 +81,7 @@ class Tracker:
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wandb: Any = None
         self._runs: dict[int, Any] = {}
+        self._configs: dict[int, Hyperparameters] = {}
         self._handled = 0
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -139,7 +144,7 @@ class Tracker:
         self._put(self._summarise, summary, records, files)
 
     def _close(self) -> None:
-        """Wait for what is still to be written, as long as the server answers; if it does not, end W&B's service process."""
+        """Wait for what is still to be written, as long as the server answers; what it would not have goes to local files."""
         if self.mode == "disabled":
             return
         self._put(self._finish_waiting)
@@ -152,22 +157,16 @@ class Tracker:
             if handled != self._handled:
                 moved, handled = time.monotonic(), self._handled
             if time.monotonic() > moved + STALLED_SECONDS:
-                if self.mode == "online" and not self._probe.answers():
-                    break
+                if self.mode == "online" and not self._lost and not self._probe.answers():
+                    self._lost = True
+                    _end_service()  # what waits for it fails, and the thread goes on offline
                 moved = time.monotonic()
             if not announced and time.monotonic() > began + ANNOUNCE_SECONDS:
                 announced = True
                 self._console.print(f"W&B: {self._queue.qsize()} more things to write; Ctrl-C does without them")
-        if not self._thread.is_alive():
-            return
-        stopped = "the server stopped answering" if self.mode == "online" else "its service stopped answering"
-        self.failure = "not all is written" if self._leave.is_set() else stopped
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if "wandb-core" in process.name():
-                    process.kill()
-            except psutil.Error:
-                continue
+        if self._thread.is_alive():
+            self.failure = "not all is written"
+            _end_service()
 
     def _sync_command(self) -> str:
         return sync_command(self._folder, online=any(self._folder.glob("wandb/run-*")))
@@ -191,14 +190,22 @@ class Tracker:
         self._wandb = wandb
         while (write := self._queue.get()) is not None:
             try:
-                write()
-                self._handled += 1
+                try:
+                    write()
+                except Exception:
+                    if not self._lost or self.mode != "online":
+                        raise
+                    self._go_offline(AWAY)
+                    write()
             except Exception as error:  # telemetry never fails a search
                 self.failure = self.failure or reason(error)
-        wandb.teardown()
+            self._handled += 1
+        with suppress(Exception, SystemExit):  # the latter where its service process was killed
+            wandb.teardown()
 
     def _start(self, index: int, config: Hyperparameters) -> None:
         if index not in self._runs:  # it is: tried again after its process was lost
+            self._configs[index] = config
             self._runs[index] = self._run(trial_name(index), config.as_dict())
 
     def _log(self, index: int, numbers: dict[str, float | None]) -> None:
@@ -206,15 +213,17 @@ class Tracker:
             self._runs[index].log(_finite(numbers), step=numbers["games"])
 
     def _finish(self, record: Record) -> None:
-        if (run := self._runs.pop(record.index, None)) is not None:
+        if (run := self._runs.get(record.index)) is not None:
             run.summary.update({column: getattr(record, column) for column in COLUMNS})
             self._end(run)
+            self._runs.pop(record.index)
             self._note([record])
 
     def _fail(self, failure: Failure) -> None:
-        if (run := self._runs.pop(failure.index, None)) is not None:
+        if (run := self._runs.get(failure.index)) is not None:
             run.summary["error"] = failure.error
             self._end(run, exit_code=1)
+            self._runs.pop(failure.index)
 
     def _collect(self, record: Record) -> None:
         """Have a finished trial written with others, once they are enough for a run."""
@@ -248,17 +257,23 @@ class Tracker:
         """Finish a run; one that the server has got whole is marked as `wandb sync` marks it, which then leaves it out."""
         try:
             run.finish(exit_code=exit_code)
-        except TimeoutError:
-            self._go_offline("the server stopped answering")
+        except TimeoutError:  # what was not sent is in its local file
+            self._go_offline(f"the server takes more than {FINISH_SECONDS:g} s for a run" if self._probe.answers() else AWAY)
             return
         if not run.settings.mode.startswith("off"):
             Path(f"{run.settings.sync_file}.synced").touch()
 
     def _go_offline(self, why: str) -> None:
-        """Keep all runs from here on in local files, where the server would not have them."""
-        if self.mode == "online":
-            self.mode = "offline"
-            self._console.print(f"W&B: {why}; runs are kept offline from here on, `{self._sync_command()}` sends them later")
+        """Keep all runs from here on in local files, also those that have begun."""
+        self.mode = "offline"
+        _end_service()  # it would try again and again to send
+        with suppress(Exception, SystemExit):  # the latter where its service process was killed
+            self._wandb.teardown()
+        self._console.print(
+            f"W&B: {why}; runs are kept offline from here on, `{self._sync_command()}` sends what is missing there"
+        )
+        for index in self._runs:
+            self._runs[index] = self._run(trial_name(index), self._configs[index].as_dict())
 
     def _summarise(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
         run = self._run(SEARCH, {"board": summary.board, "seed": summary.seed})
@@ -288,14 +303,16 @@ class Tracker:
         if not resume:
             for folder in self._folder.glob(f"wandb/*run-*-{run_id}"):
                 shutil.rmtree(folder, ignore_errors=True)
+        before = set(self._folder.glob("wandb/run-*"))
         try:
             return self._init(name, run_id, config, resume)
         except Exception as error:
             if self.mode != "online":
                 raise
-            for folder in self._folder.glob(f"wandb/run-*-{run_id}"):  # nothing is in it
+            away = self._lost or not self._probe.answers()
+            for folder in set(self._folder.glob("wandb/run-*")) - before:  # nothing is in it
                 shutil.rmtree(folder, ignore_errors=True)
-            self._go_offline(reason(error))
+            self._go_offline(AWAY if away else f"{self._probe.place} refuses runs ({reason(error)})")
             return self._init(name, run_id, config, resume)
 
     def _init(self, name: str, run_id: str, config: dict[str, Any], resume: bool) -> Any:
@@ -312,11 +329,21 @@ class Tracker:
             settings=self._wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
                 x_disable_machine_info=True, x_disable_meta=True, symlink=False,
-                init_timeout=INIT_SECONDS, finish_timeout=INIT_SECONDS, finish_timeout_raises=True,
+                init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True,
                 x_transaction_log_flush_interval=SAVE_SECONDS,
                 x_save_requirements=name == SEARCH,  # one is enough: each reads all packages' files
             ),
         )  # fmt: skip
+
+
+def _end_service() -> None:
+    """End W&B's service process, which may wait for its server."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "wandb-core" in process.name():
+                process.kill()
+        except psutil.Error:
+            continue
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
