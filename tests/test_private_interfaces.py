@@ -42,8 +42,10 @@ import pathlib, sys, threading, time
 import psutil
 from rich.console import Console
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.reporting.probe import Probe
 from tictactoe.reporting.tracking import Tracker
-tracker = Tracker("offline", pathlib.Path(sys.argv[1]), "group", "1", Console(), threading.Event())
+from tictactoe.settings import load
+tracker = Tracker(Probe(load([], {})), 1, pathlib.Path(sys.argv[1]), "group", "1", Console(), threading.Event())
 tracker.trial_started(0, Hyperparameters())
 for games in (7, 8):  # the first is written when the second comes
     tracker._put(tracker._log, 0, {"games": games})

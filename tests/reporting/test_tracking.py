@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from wandb.proto import wandb_internal_pb2
 
+from tests.reporting.test_probe import forget_wandb
 from tests.support.program import clean_environment
+from tests.support.records import progress, record, settings
 from tests.support.wandb_server import Server
 from tictactoe.experiment.journal import read_trials
+from tictactoe.reporting.probe import Probe
+from tictactoe.reporting.tracking import Tracker
 from tictactoe.text import trial_name
 
 SMALL = ("--num-samples", "3", "--seeds", "2", "--games", "2000", "--num-cpus", "2")
@@ -73,75 +77,18 @@ def test_offline_runs_can_be_read_back(searched: Path) -> None:
     runs = {run["name"]: run for run in map(read_back, (folder / "wandb").glob("offline-run-*"))}
     assert sorted(runs) == ["search", "trial_00000", "trial_00001", "trial_00002", "trial_00003"]
     records, _ = read_trials(folder)
-    for record in records:
-        run = runs[trial_name(record.index)]
+    for trial in records:
+        run = runs[trial_name(trial.index)]
         assert run["group"] == folder.name
         assert run["exit"] == 0
-        assert {key: run["config"][key] for key in record.config.as_dict()} == record.config.as_dict()
+        assert {key: run["config"][key] for key in trial.config.as_dict()} == trial.config.as_dict()
         assert run["history"][-1]["games"] == run["history"][-1]["_step"] == 20_000
-        assert run["history"][-1]["par10"] == record.par10
-        assert run["summary"]["solved"] == record.solved
+        assert run["history"][-1]["par10"] == trial.par10
+        assert run["summary"]["solved"] == trial.solved
     assert len({run["id"] for run in runs.values()}) == 5
     assert {"leaderboard", "report"} <= runs["search"]["history"][-1].keys()
     assert [path.suffix for path in (folder / "wandb").glob("offline-run-*-search/files/media/html/*")] == [".html"]
     assert any(name.startswith("policy-") for name in runs["search"]["artifacts"])
-
-
-class Refusing(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"data": {"viewer": null}}')
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture(params=["refuses", "dead", "silent"])
-def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A W&B server that refuses the key, is not there, or accepts and never answers; and what is said about it."""
-    if request.param == "refuses":
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}", "refuses the key"
-        http.shutdown()
-        return
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if request.param == "silent":
-            listener.listen(8)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", "cannot be reached|does not answer"
-
-
-@pytest.mark.slow
-def test_a_server_that_is_no_use_is_told_once_and_changes_nothing(
-    finish: Callable[..., tuple[int, str, str]], server: tuple[str, str], tmp_path: Path
-) -> None:
-    url, reason = server
-    code, output, errors = finish(*SMALL, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=url)
-    assert (code, errors) == (0, "")
-    assert len(re.findall(r"^W&B:.*", output, flags=re.MULTILINE)) == 1
-    assert re.search(f"W&B: .*({reason}).*wandb sync", output)
-    assert len(list(tmp_path.glob("results/*/wandb/offline-run-*"))) == 4
-    assert "0" * 40 not in output
-
-
-def test_the_probe_is_bounded(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydantic import SecretStr
-
-    from tictactoe.reporting.probe import PROBE_SECONDS, Probe
-
-    for name in ("WANDB_MODE", "WANDB_DISABLED"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_BASE_URL", server[0])
-    began = time.monotonic()
-    probe = Probe(SecretStr("0" * 40))
-    mode, said = probe.result()
-    assert mode == "offline"
-    assert time.monotonic() - began < PROBE_SECONDS + 1  # the contract's bound and a second of slack, no performance claim
-    probe._answer = "online", "late"
-    assert probe.result() == (mode, said)
 
 
 @pytest.fixture
@@ -151,6 +98,123 @@ def wandb_server() -> Iterator[Server]:
     server.lost.clear()
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch, wandb_server: Server, tmp_path: Path) -> Iterator[Callable[..., Tracker]]:
+    """A tracker of a search in a folder with a space in its name, with the test's server and these variables."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
+
+    def make(num_samples: int = 4, **variables: str) -> Tracker:
+        forget_wandb()
+        os.environ.update({"HOME": str(tmp_path), "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": wandb_server.url} | variables)
+        os.environ["WANDB_SILENT"] = "true"
+        folder = tmp_path / "my results" / "one"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = Probe(settings(results_dir=folder.parent, name="one", num_samples=num_samples))
+        return Tracker(probe, num_samples, folder, "one", "1", Console(soft_wrap=True), threading.Event())
+
+    yield make
+    forget_wandb()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def write(tracker: Tracker, indices: Iterable[int]) -> None:
+    """Have it write these trials, each with three reports."""
+    for index in indices:
+        tracker.trial_started(index, record(index).config)
+        for games in (100, 200, 300):
+            tracker.trial_reported(index, progress(games=games), final=False)
+        tracker.trial_finished(record(index))
+
+
+def send(said: str, home: Path, server: Server) -> str:
+    """Run the command that was printed, as a user would; returns what it prints."""
+    (command,) = re.findall("`(.*)`", said)
+    environment = clean_environment(home, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=server.url)
+    ran = subprocess.run(command, shell=True, cwd=home, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return ran.stderr
+
+
+@pytest.mark.slow
+def test_a_refused_run_loses_nothing_and_the_printed_command_sends_it_all(
+    tracker: Callable[..., Tracker], wandb_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wandb_server.secretly = {"team/games"}
+    with tracker(WANDB_ENTITY="team", WANDB_PROJECT="games") as writing:
+        write(writing, range(3))
+    said, errors = capfd.readouterr()
+    assert errors == ""
+    assert re.match(r"W&B: team/games refuses runs \(permission denied\); runs are kept offline from here on, ", said)
+    assert len(list(tmp_path.glob("my results/one/wandb/*run-*"))) == 3
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
+    wandb_server.secretly.clear()
+    send(said, tmp_path, wandb_server)
+    assert wandb_server.targets == {"team/games"}
+    assert {name: [line["games"] for line in lines] for name, lines in wandb_server.history.items()} == {
+        f"one-1-{trial_name(index)}": [100, 200, 300] for index in range(3)
+    }
+
+
+@pytest.mark.slow
+def test_a_server_lost_between_two_trials_loses_no_run(
+    tracker: Callable[..., Tracker], wandb_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tracker() as writing:
+        write(writing, range(2))
+        while len(wandb_server.history) < 2 or writing._handled < 10:
+            time.sleep(0.05)
+        wandb_server.lost.set()
+        write(writing, range(2, 4))
+    said, errors = capfd.readouterr()
+    assert errors == ""
+    assert re.search("W&B: the server stopped answering; runs are kept offline from here on, ", said)
+    wandb_server.lost.clear()
+    assert "Skipped 2 synced run(s)" in send(said, tmp_path, wandb_server)  # these are there already
+    assert {name: [line["games"] for line in lines] for name, lines in wandb_server.history.items()} == {
+        f"one-1-{trial_name(index)}": [100, 200, 300] for index in range(4)
+    }
+
+
+def test_many_trials_share_runs_and_are_not_written_twice(
+    tracker: Callable[..., Tracker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("probe", "tracking"):
+        monkeypatch.setattr(f"tictactoe.reporting.{module}.RUN_EACH_UP_TO", 3)
+    with tracker(8, WANDB_MODE="offline") as writing:
+        write(writing, (4, 0, 2, 1))
+    cut_off = tmp_path / "my results/one/wandb/offline-run-20260101_000000-one-1-trials_00004"
+    cut_off.mkdir()  # as after a kill
+    with tracker(8, WANDB_MODE="offline") as writing:
+        writing.search_started([record(index) for index in (4, 0, 2, 1, 3)], [])
+        write(writing, (5, 7, 6))
+    assert not cut_off.exists()
+    runs = {run["name"]: run for run in map(read_back, tmp_path.glob("my results/one/wandb/offline-run-*"))}
+    assert {name: [line["trial"] for line in run["history"]] for name, run in runs.items()} == {
+        "trials_00000": [4, 0, 2], "trials_00003": [1], "trials_00004": [3, 5, 7], "trials_00007": [6],
+    }  # fmt: skip
+    assert {run["group"] for run in runs.values()} == {"one"}
+    (line,) = runs["trials_00007"]["history"]
+    assert {name: line[name] for name in record(6).config.as_dict()} == record(6).config.as_dict()
+    assert (line["par10"], line["solved"]) == (record(6).par10, record(6).solved)
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_told_once_and_changes_nothing(
+    finish: Callable[..., tuple[int, str, str]], wandb_server: Server, tmp_path: Path
+) -> None:
+    wandb_server.lost.set()
+    code, output, errors = finish(*SMALL, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
+    assert (code, errors) == (0, "")
+    assert len(re.findall(r"^W&B:.*", output, flags=re.MULTILINE)) == 1
+    assert re.search("W&B: .*does not answer within 2 s; .*wandb sync", output)
+    assert len(list(tmp_path.glob("results/*/wandb/offline-run-*"))) == 4
+    assert not [path for path in tmp_path.glob("results/**/*") if path.is_symlink()]
+    assert "0" * 40 not in output
 
 
 @pytest.mark.slow
@@ -175,7 +239,9 @@ def test_a_network_lost_in_mid_search_changes_nothing(
             report_at = next(p for p in results.glob("*/summary.json") if ".old-" not in str(p)).stat().st_mtime
     assert process.wait(timeout=30) == 0, process.stderr and process.stderr.read()
     assert "W&B: online at" in output
-    assert re.search(r"W&B: the server stopped answering; `wandb sync \S*/wandb/run-\*` sends what is missing there", output)
+    assert re.search(
+        r"W&B: the server stopped answering; .*`\S* -m wandb sync --include-online \S*/wandb` sends what is", output
+    )
     assert 0 < told_at - report_at < 2 + 1  # from the results' last file; the contract's bound and a second of slack
     assert expected in output.splitlines()
     assert wandb_server.history  # until then it was heard of
@@ -208,7 +274,7 @@ def test_a_slow_server_is_waited_for_until_a_signal(
             dict.fromkeys(trials, 20_000)
         )
     else:
-        assert "W&B: not all is written; `wandb sync" in output
+        assert re.search("W&B: not all is written; `.* -m wandb sync --include-online .*` sends what is missing there", output)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ class Server(ThreadingHTTPServer):
         self.targets: set[str] = set()
         """The "entity/project" of these."""
         self.url = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: who has asked may not wait for a late answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import socket
 import ssl
@@ -90,7 +91,8 @@ class Server:
             return f"{self.address} answers {error.code} {error.reason}"
         if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
             error = error.reason
-        by = f"the proxy {urlsplit(self.proxy).hostname}" if self.proxy else self.address
+        proxy = (self.proxy or "").rpartition("@")[2].rpartition("/")[2]  # what is before may be a password
+        by = f"the proxy {proxy}" if proxy else self.address
         if isinstance(error, socket.gaierror):
             return f"{by}: its name cannot be looked up ({error.strerror})"
         if isinstance(error, ConnectionRefusedError):
@@ -108,16 +110,17 @@ class Server:
         return f"{by} cannot be reached ({reason(error)})"
 
     def _opener(self) -> urllib.request.OpenerDirector:
+        scheme = urlsplit(self.address).scheme
+        proxies = urllib.request.ProxyHandler({scheme: self.proxy} if self.proxy else {})
+        if scheme == "http":
+            return urllib.request.build_opener(proxies)
         import certifi
 
         context = ssl.create_default_context()  # the machine's certificates, as W&B's service process takes them
         context.load_verify_locations(certifi.where())  # for a Python that does not know where the machine has them
         if not self.verified:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        proxies = {urlsplit(self.address).scheme: self.proxy} if self.proxy else {}
-        return urllib.request.build_opener(
-            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context)
-        )  # fmt: skip
+        return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context))
 
 
 class Probe:
@@ -167,14 +170,14 @@ class Probe:
         return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` {sent}"
 
     def _grouped(self) -> str:
-        return f", {RUN_EACH_UP_TO:,} trials in each" if self._settings.num_samples > RUN_EACH_UP_TO else ""
+        return f", {RUN_EACH_UP_TO:,} trials in each run" if self._settings.num_samples > RUN_EACH_UP_TO else ""
 
     def _decide(self) -> tuple[str, str]:
         """What W&B's own settings and the server say. Raises _Offline."""
         if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
             return "disabled", "W&B: disabled, as WANDB_DISABLED says"
         chosen, malformed = _wandb_settings()
-        by = "WANDB_MODE" if os.environ.get("WANDB_MODE") else " and ".join(map(str, chosen.read_system_settings().sources))
+        by = "WANDB_MODE" if os.environ.get("WANDB_MODE") else _settings_files(chosen)
         if chosen.mode == "disabled":
             return "disabled", f"W&B: disabled, as {by} says"
         if malformed:
@@ -199,16 +202,20 @@ def sync_command(folder: Path, online: bool = False) -> str:
 
     Those that never reached the server, with `online` also those that reached it in part.
     """
-    python = shlex.quote(_shown(Path(sys.executable)))
-    command = f"{python} -m wandb sync {'--include-online ' if online else ''}{shlex.quote(_shown(folder / 'wandb'))}"
+    command = _wandb(f"sync {'--include-online ' if online else ''}{_quoted(folder / 'wandb')}")
     if any(name.startswith("WANDB_") for name in env_file.read(env_file.path())):
-        return f"{python} -m dotenv -f {shlex.quote(str(env_file.path()))} run --no-override {command}"
+        return f"{_quoted(Path(sys.executable))} -m dotenv -f {_quoted(env_file.path())} run --no-override {command}"
     return command
 
 
-def _shown(path: Path) -> str:
-    """A path as short as can be."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _wandb(arguments: str) -> str:
+    """A command line of W&B's own, as it can be typed where the program was started."""
+    return f"{_quoted(Path(sys.executable))} -m wandb {arguments}"
+
+
+def _quoted(path: Path) -> str:
+    """A path for the shell, as short as can be."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def forget_entity() -> None:
@@ -225,7 +232,7 @@ class _Errors:
         self.lines: list[str] = []
 
     def error(self, line: str) -> None:
-        self.lines.append(line)
+        self.lines += re.sub(r"\x1b\[\d+m|wandb: |ERROR |WARNING ", "", line).splitlines()
 
     warning = error
 
@@ -256,7 +263,14 @@ def _wandb_settings() -> tuple[Any, str]:
             malformed.append(f"{name}: {one_line(text.removeprefix('Value error, '))}{team}")
     settings = wandb_setup.singleton().settings
     wandb.termsetup(quiet, None)
-    return settings, "; ".join(malformed) or one_line("\n".join(errors.lines), slice(4))
+    if errors.lines:
+        malformed.append(f"{_settings_files(settings)}: {one_line(' '.join(errors.lines))}")
+    return settings, "; ".join(malformed)
+
+
+def _settings_files(chosen: Any) -> str:
+    """Those of W&B's settings files that there are."""
+    return " and ".join(map(str, chosen.read_system_settings().sources))
 
 
 def _key(chosen: Any) -> str | None:
@@ -269,7 +283,7 @@ def _key(chosen: Any) -> str | None:
     except AuthenticationError as error:
         raise _Offline(one_line(str(error)).rstrip(".")) from None
     if auth is None:
-        raise _Offline("no key: neither WANDB_API_KEY nor `wandb login` has given one")
+        raise _Offline(f"no key: set WANDB_API_KEY, or `{_wandb('login')}`")
     if isinstance(auth, wbauth.AuthApiKey):
         return auth.api_key
     assert isinstance(auth, wbauth.AuthIdentityTokenFile)
@@ -298,7 +312,7 @@ def _ask(server: Server, key: str, entity: str | None, project: str) -> str:
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         raise _Offline(server.cause(error)) from None
     if not viewer:
-        raise _Offline(f"{server.address} refuses the key; mend WANDB_API_KEY, or `wandb login` anew")
+        raise _Offline(f"{server.address} refuses the key; mend WANDB_API_KEY, or `{_wandb('login --relogin')}`")
     where = entity or viewer.get("entity")
     try:
         own = {viewer.get("entity"), viewer.get("username"), *(edge["node"]["name"] for edge in viewer["teams"]["edges"])}
