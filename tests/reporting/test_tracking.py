@@ -132,10 +132,10 @@ def write(tracker: Tracker, indices: Iterable[int]) -> None:
         tracker.trial_finished(record(index))
 
 
-def send(said: str, home: Path, server: Server) -> str:
+def send(said: str, home: Path, **variables: str) -> str:
     """Run the command that was printed, as a user would; returns what it prints."""
     (command,) = re.findall("`(.*)`", said)
-    environment = clean_environment(home, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=server.url)
+    environment = clean_environment(home, **variables)
     ran = subprocess.run(command, shell=True, cwd=home, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return ran.stderr
 
@@ -153,7 +153,7 @@ def test_a_refused_run_loses_nothing_and_the_printed_command_sends_it_all(
     assert len(list(tmp_path.glob("my results/one/wandb/*run-*"))) == 3
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
     wandb_server.secretly.clear()
-    send(said, tmp_path, wandb_server)
+    send(said, tmp_path, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url)
     assert wandb_server.targets == {"team/games"}
     assert {name: [line["games"] for line in lines] for name, lines in wandb_server.history.items()} == {
         f"one-1-{trial_name(index)}": [100, 200, 300] for index in range(3)
@@ -164,6 +164,7 @@ def test_a_refused_run_loses_nothing_and_the_printed_command_sends_it_all(
 def test_a_server_lost_between_two_trials_loses_no_run(
     tracker: Callable[..., Tracker], wandb_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / ".env").write_text(f"WANDB_API_KEY={'0' * 40}\nWANDB_BASE_URL={wandb_server.url}\n")
     with tracker() as writing:
         write(writing, range(2))
         while len(wandb_server.history) < 2 or writing._handled < 10:
@@ -174,7 +175,7 @@ def test_a_server_lost_between_two_trials_loses_no_run(
     assert errors == ""
     assert re.search("W&B: the server stopped answering; runs are kept offline from here on, ", said)
     wandb_server.lost.clear()
-    assert "Skipped 2 synced run(s)" in send(said, tmp_path, wandb_server)  # these are there already
+    assert "Skipped 2 synced run(s)" in send(said, tmp_path)  # these are there already
     assert {name: [line["games"] for line in lines] for name, lines in wandb_server.history.items()} == {
         f"one-1-{trial_name(index)}": [100, 200, 300] for index in range(4)
     }

@@ -213,17 +213,15 @@ class Tracker:
             self._runs[index].log(_finite(numbers), step=numbers["games"])
 
     def _finish(self, record: Record) -> None:
-        if (run := self._runs.get(record.index)) is not None:
+        if (run := self._runs.pop(record.index, None)) is not None:
             run.summary.update({column: getattr(record, column) for column in COLUMNS})
             self._end(run)
-            self._runs.pop(record.index)
             self._note([record])
 
     def _fail(self, failure: Failure) -> None:
-        if (run := self._runs.get(failure.index)) is not None:
+        if (run := self._runs.pop(failure.index, None)) is not None:
             run.summary["error"] = failure.error
             self._end(run, exit_code=1)
-            self._runs.pop(failure.index)
 
     def _collect(self, record: Record) -> None:
         """Have a finished trial written with others, once they are enough for a run."""
@@ -257,15 +255,20 @@ class Tracker:
         """Finish a run; one that the server has got whole is marked as `wandb sync` marks it, which then leaves it out."""
         try:
             run.finish(exit_code=exit_code)
-        except TimeoutError:  # what was not sent is in its local file
-            self._go_offline(f"the server takes more than {FINISH_SECONDS:g} s for a run" if self._probe.answers() else AWAY)
-            return
+        except Exception as error:
+            if self.mode != "online" or not (self._lost or isinstance(error, TimeoutError)):
+                raise
+            slow = not self._lost and self._probe.answers()
+            self._go_offline(f"the server takes more than {FINISH_SECONDS:g} s for a run" if slow else AWAY)
+            return  # what was not sent is in the run's local file
         if not run.settings.mode.startswith("off"):
             Path(f"{run.settings.sync_file}.synced").touch()
 
     def _go_offline(self, why: str) -> None:
         """Keep all runs from here on in local files, also those that have begun."""
         self.mode = "offline"
+        if self._runs and not self._lost:
+            time.sleep(SAVE_SECONDS)  # so that all is in their files
         _end_service()  # it would try again and again to send
         with suppress(Exception, SystemExit):  # the latter where its service process was killed
             self._wandb.teardown()
