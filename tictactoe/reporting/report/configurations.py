@@ -22,6 +22,7 @@ from tictactoe.reporting.report.drawing import (
     legend,
     new_figure,
     scatter,
+    unlabelled,
 )
 from tictactoe.text import games, percent, plain_name, short
 
@@ -38,6 +39,7 @@ def hyperparameter(results: Results, name: str) -> Plot:
         axes.set_xlim(-0.5, len(choices) - 0.5)
     elif spans_decades(places):
         axes.set_xscale("log")
+        unlabelled(axes.xaxis)
     scatter(axes, results.records, places, [record.par10 for record in results.records], 4)
     at = places[results.records.index(results.winner)]
     axes.plot(at, results.winner.par10, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -22,6 +23,8 @@ from tictactoe.experiment.record import Record
 
 WIDTH = 340
 """Points. A phone shows about so many, so text keeps its size there."""
+DPI = 180
+"""Of PNG."""
 COLOURS = {
     "ink": "#1b1f24",
     "muted": "#59636e",
@@ -105,7 +108,7 @@ def style() -> Iterator[None]:
 
 def new_figure(height: float) -> tuple[Figure, Axes]:
     """A figure of the common width and `height` points, and its only axes."""
-    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=DPI, layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -119,7 +122,13 @@ def games_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     elif high < 50 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(EngFormatter(sep=""))
+    unlabelled(axis)
+
+
+def unlabelled(axis: Axis) -> None:
+    """Draw an axis's minor ticks without labels; none are then laid out either, which takes its time."""
     axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(which="minor", label1On=False)
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -142,7 +151,12 @@ def scatter(axes: Axes, records: Sequence[Record], x: Sequence[float], y: Sequen
 def finish(figure: Figure, name: str, title: str, caption: str) -> Plot:
     """The figure as a `Plot`."""
     png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=180, facecolor="white")
+    # Laid out once: each `savefig` would do that anew, and draw the figure once more for it.
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+    figure.savefig(png, format="png", facecolor="white")
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     return Plot(name, title, caption, _inline(svg.getvalue(), name), png.getvalue())
 
