@@ -52,6 +52,9 @@ def main(arguments: list[str]) -> int:
         settings = load(arguments, env_lines)
         if settings.command != "search":
             return commands.run(settings, interrupt, console)
+        from tictactoe.experiment import space
+
+        space.validate()
         preflight = inspect(settings)
         probe = Probe(settings)
         if settings.check:
@@ -72,12 +75,10 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
     interrupt.words = f"interrupted; finished trials are kept: {settings.go_on}"
-    from tictactoe.experiment import space
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
     from tictactoe.reporting import leaderboard
 
-    space.validate()
     with Folder(settings.results_dir / search_name(settings), settings) as folder:
         for note in folder.notes:
             console.print(f"note: {note}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import create_trial
+from ray import tune
 
 from tests.support.program import ROOT
 from tictactoe.errors import UserError
@@ -72,6 +74,12 @@ def test_stepped_and_whole_numbers(monkeypatch: pytest.MonkeyPatch, entry: Any, 
         ("table", CategoricalDistribution(["afterstate", "other"]), "table must be one of"),
         ("gama", 1.0, "gama"),
         ("epsilon_start", object(), "epsilon_start must be"),
+        ("epsilon_start", tune.uniform(0.0, 1.0), "epsilon_start must be"),
+        ("gamma", FloatDistribution(0.1234567, 1.0), "0.1234567 has more than 6 digits"),
+        ("gamma", FloatDistribution(0.0, 0.9999999), "0.9999999 has more than 6 digits"),
+        ("gamma", FloatDistribution(0.0, 1.0, step=1e-7), "0.9999999 has more than 6 digits"),
+        ("alpha_decay", FloatDistribution(1e5, 2e5, step=0.5), "100000.5 has more than 6 digits"),
+        ("gamma", CategoricalDistribution([0.5, 0.9999999]), "0.9999999 has more than 6 digits"),
     ],
 )
 def test_a_space_that_no_learner_takes_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, entry: Any, part: str) -> None:
@@ -80,3 +88,16 @@ def test_a_space_that_no_learner_takes_is_one_line(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"the search space, .*space\.py") as caught:
         space.validate()
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_rounded_values_stay_in_the_space_of_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        FloatDistribution(0.3, 0.9, step=0.1),
+        FloatDistribution(0.100001, 0.100009, log=True),
+        FloatDistribution(0.5, 0.5),
+    ]
+    for entry in entries:
+        monkeypatch.setitem(space.SPACE, "gamma", entry)
+        space.validate()
+        for configuration in space.sample(50, 0):
+            create_trial(value=0.0, params={"gamma": configuration.gamma}, distributions={"gamma": entry})

@@ -46,6 +46,8 @@ SPACE: dict[str, Any] = {
     # Or CategoricalDistribution([True, False]).
     "symmetry": True,
 }
+DIGITS = 6
+"""Significant ones, of every number that is sampled."""
 
 
 def distributions() -> dict[str, BaseDistribution]:
@@ -54,19 +56,30 @@ def distributions() -> dict[str, BaseDistribution]:
 
 
 def validate() -> None:
-    """Raise UserError where the space holds what no learner takes: a name, a bound or choice, or a kind of distribution."""
+    """Raise UserError where the space holds what no learner takes, or what cannot be searched.
+
+    That is a name, a bound or choice, or a kind of distribution; or one whose values would leave it when they are rounded.
+    """
     for name, entry in SPACE.items():
-        if isinstance(entry, CategoricalDistribution):
-            extremes: list[Any] = list(entry.choices)
-        elif isinstance(entry, (FloatDistribution, IntDistribution)):
-            extremes = [entry.low, entry.high]
-        else:
-            extremes = [entry]
-        for value in extremes:
-            try:
+        try:
+            for value in _extremes(entry):
                 Hyperparameters(**{name: value})
-            except (TypeError, ValueError) as error:
-                raise UserError(f"the search space, {name}: {error}; mend it in tictactoe/experiment/space.py") from None
+                if isinstance(entry, BaseDistribution) and _rounded(value) != value:
+                    raise ValueError(f"{value!r} has more than {DIGITS} digits, to which values are rounded")
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the search space, {name}: {error}; mend it in tictactoe/experiment/space.py") from None
+
+
+def _extremes(entry: Any) -> list[Any]:
+    """Values of an entry, such that all others are good where these are."""
+    if isinstance(entry, CategoricalDistribution):
+        return list(entry.choices)
+    if not isinstance(entry, (FloatDistribution, IntDistribution)):
+        return [entry]
+    values = [entry.low, entry.high]
+    if isinstance(entry, FloatDistribution) and entry.step and not entry.single():
+        values += [float(f"{value:.12g}") for value in (entry.low + entry.step, entry.high - entry.step)]
+    return values
 
 
 def sample(number: int, seed: int) -> list[Hyperparameters]:
@@ -78,13 +91,13 @@ def sample(number: int, seed: int) -> list[Hyperparameters]:
 def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:
     """The hyperparameters of a sampled point of the space, constants added.
 
-    Floats are rounded to 6 significant digits: NumPy's exponential differs in the last bit between
-    processors, and results must not.
+    Floats are rounded: NumPy's exponential differs in the last bit between processors, and results must not.
     """
-    values: dict[str, Any] = {
-        name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in (SPACE | sampled).items()
-    }
-    return Hyperparameters(**values)
+    return Hyperparameters(**{name: _rounded(value) for name, value in (SPACE | sampled).items()})
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def describe() -> dict[str, str]:
