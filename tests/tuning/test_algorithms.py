@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
+import optuna
 import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tests.support import records as made
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.record import CurvePoint
 from tictactoe.experiment.replicates import rungs
-from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna
+from tictactoe.experiment.space import distributions, hyperparameters
+from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch
 
 Curve = tuple[CurvePoint, ...]
 
@@ -88,6 +92,42 @@ def test_optuna_goes_on_after_a_failed_trial_as_it_would_have_at_once() -> None:
     records = [made.record(index, config=configs[index], par10=400 + index) for index in range(LAG) if index != 4]
     resumed = LaggedOptuna(3, [LAG], records, [made.failure(4, config=configs[4])])
     assert resumed.suggest("again") == at_once.suggest("next")
+
+
+def from_scratch(number: int, score: Any) -> list[dict[str, Any]]:
+    """What is suggested by definition: by a new study for each trial, told of all that it may know."""
+    space, trials = distributions(), list[optuna.trial.FrozenTrial]()
+    suggested: list[dict[str, Any]] = []
+    for index in range(number):
+        seed = int(sequence(7, Stream.OPTUNA, index).generate_state(1)[0])
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+        study.add_trials(trials[: max(0, index - LAG + 1)])
+        suggested.append(hyperparameters(study.ask(fixed_distributions=space).params).as_dict())
+        value = score(suggested[-1])
+        state = optuna.trial.TrialState.FAIL if math.isnan(value) else optuna.trial.TrialState.COMPLETE
+        params = {name: suggested[-1][name] for name in space}
+        value = None if math.isnan(value) else value
+        trials.append(optuna.trial.create_trial(params=params, distributions=space, state=state, value=value))
+    return suggested
+
+
+def test_what_was_suggested_before_changes_no_suggestion() -> None:
+    def score(config: dict[str, Any]) -> float:
+        tenths = round(60 + 10 * abs(config["q_init"] - 0.3) + config["alpha_end"])
+        return math.nan if tenths % 7 == 3 else tenths / 10  # scores that are equal, and trials that fail
+
+    expected = from_scratch(50, score)
+    assert [trial["hyperparameters"] for trial in suggestions(50, score, order=3)] == expected
+
+
+def test_random_search_hands_out_what_is_missing_and_no_more() -> None:
+    missing = [(2, made.config(2)), (5, made.config(5))]
+    searcher = RandomSearch(iter(missing))
+    pickle.dumps(searcher)  # as Tune does, for a use that is none of ours
+    assert searcher.suggest("a") == {"trial": {"index": 2, "hyperparameters": made.config(2).as_dict()}}
+    searcher.on_trial_complete("a", error=True)
+    assert searcher.suggest("b")["trial"]["index"] == 5
+    assert searcher.suggest("c") == searcher.suggest("d") == Searcher.FINISHED
 
 
 def curve(loss: float) -> Curve:

@@ -7,7 +7,8 @@ have heard of, with no state of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.record import Failure, Progress, Record
@@ -24,7 +26,45 @@ from tictactoe.experiment.space import distributions, hyperparameters
 from tictactoe.tuning.trial import config
 
 
-class LaggedOptuna(Searcher):
+class Resumable(Searcher):
+    """A searcher that Ray Tune need not save: the journal has all it must know."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles searchers for its own kind of resuming, which is not used."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing. Ray Tune wants a file."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
+
+
+class RandomSearch(Resumable):
+    """Hands out configurations that are drawn already, one by one.
+
+    A grid of all of them would do the same. But Ray Tune takes time for one that grows with the square of its size: more than
+    a minute for 100,000, before the first trial.
+    """
+
+    def __init__(self, configurations: Iterable[tuple[int, Hyperparameters]]) -> None:
+        super().__init__()
+        self._configurations = iter(configurations)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next configuration; FINISHED after the last one."""
+        following = next(self._configurations, None)
+        if following is None:
+            return Searcher.FINISHED
+        index, drawn = following
+        return {"trial": config(index, drawn.as_dict())}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: no result changes what is handed out."""
+
+
+class LaggedOptuna(Resumable):
     """Optuna's TPE (Bergstra et al., 2011, NeurIPS), so that concurrency changes nothing.
 
     A suggestion depends on the seed, the trial's index and the results of all trials at least `LAG` before it,
@@ -35,53 +75,63 @@ class LaggedOptuna(Searcher):
     def __init__(self, seed: int, missing: Sequence[int], records: Sequence[Record], failures: Sequence[Failure] = ()) -> None:
         super().__init__(metric="log_par10", mode="min")
         self._seed = seed
-        self._missing = list(missing)
+        self._missing = deque(missing)
         self._index_of: dict[str, int] = {}
         entries: list[Record | Failure] = [*records, *failures]
         self._configs = {entry.index: entry.config.as_dict() for entry in entries}
+        """Of trials that the study has not been told of."""
         self._scores = {record.index: math.log(record.par10) for record in records}
+        """The same of what they came to; NaN for a failed one."""
         self._scores |= {failure.index: math.nan for failure in failures}
         self._distributions = distributions()
+        self._study = optuna.create_study()
+        self._told = 0
+        """How many trials the study knows: those with the lowest indices."""
 
     def suggest(self, trial_id: str) -> Any:
         """The next configuration; None while results that it needs are missing, FINISHED when all are suggested."""
         if not self._missing:
             return Searcher.FINISHED
         index = self._missing[0]
-        earlier = range(max(0, index - LAG + 1))
-        if any(other not in self._scores for other in earlier):
-            return None
+        while self._told < index - LAG + 1:
+            if self._told not in self._scores:
+                return None
+            self._tell()
         del self._missing[0]
         self._index_of[trial_id] = index
-        self._configs[index] = hyperparameters(self._ask(index, earlier)).as_dict()
+        self._configs[index] = hyperparameters(self._ask(index)).as_dict()
         return {"trial": config(index, self._configs[index])}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hear of a result; a failed trial counts as one without a score."""
         score = (result or {}).get("log_par10", math.nan)
-        self._scores[self._index_of[trial_id]] = math.nan if error else score
+        self._scores[self._index_of.pop(trial_id)] = math.nan if error else score
 
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal has it all. Ray Tune wants a file."""
-        Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as `save`."""
-
-    def _ask(self, index: int, earlier: range) -> dict[str, Any]:
-        seed = int(sequence(self._seed, Stream.OPTUNA, index).generate_state(1)[0])
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-        for other in earlier:
-            failed = math.isnan(self._scores[other])
-            study.add_trial(
-                create_trial(
-                    params={name: self._configs[other][name] for name in self._distributions},
-                    distributions=self._distributions,
-                    state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                    value=None if failed else self._scores[other],
-                )
+    def _tell(self) -> None:
+        """Tell the study of the next trial in index order."""
+        params, score = self._configs.pop(self._told), self._scores.pop(self._told)
+        failed = math.isnan(score)
+        self._study.add_trial(
+            create_trial(
+                params={name: params[name] for name in self._distributions},
+                distributions=self._distributions,
+                state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                value=None if failed else score,
             )
-        return study.ask(fixed_distributions=self._distributions).params
+        )
+        self._told += 1
+
+    def _ask(self, index: int) -> dict[str, Any]:
+        """What Optuna suggests, from all that the study has been told.
+
+        Each trial has a sampler and a seed of its own, as if nothing had been suggested before. What Optuna takes for a trial
+        that runs from now on is counted as failed, and so changes no suggestion: its result comes with `_tell`, rounded.
+        """
+        seed = int(sequence(self._seed, Stream.OPTUNA, index).generate_state(1)[0])
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        asked = self._study.ask(fixed_distributions=self._distributions)
+        self._study.tell(asked, state=TrialState.FAIL)
+        return asked.params
 
 
 class JournaledASHA(ASHAScheduler):

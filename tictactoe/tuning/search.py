@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import optuna
 from ray import tune
+from ray.tune.search import Searcher
 
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.record import Failure, Record, Task
@@ -22,10 +23,10 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import reason, trial_name
-from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna
+from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch
 from tictactoe.tuning.cluster import node_resources
 from tictactoe.tuning.relay import Observer, Relay
-from tictactoe.tuning.trial import Execution, QLearningTrial, config, state_file
+from tictactoe.tuning.trial import Execution, QLearningTrial, state_file
 
 STATES = "unfinished"
 """Name of the folder that holds the states of unfinished trials."""
@@ -170,30 +171,27 @@ def _tuner(
     failures: list[Failure],
     relay: Relay,
 ) -> tune.Tuner:
-    searcher = None
-    param_space: dict[str, Any] = {"task": asdict(task), "execution": asdict(execution)}
+    searcher: Searcher
     if settings.search == "random":
         configurations = sample(settings.num_samples, settings.seed)
-        param_space["trial"] = tune.grid_search([config(index, configurations[index].as_dict()) for index in missing])
+        searcher = RandomSearch((index, configurations[index]) for index in missing)
     else:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         searcher = LaggedOptuna(settings.seed, missing, records, failures)
     scheduler = JournaledASHA(settings.games, records) if settings.scheduler == "asha" else None
     return tune.Tuner(
         QLearningTrial,
-        param_space=param_space,
+        param_space={"task": asdict(task), "execution": asdict(execution)},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=1 if searcher is None else len(missing),
-            # Said to a searcher in any case: else Tune asks it for a trial only once all earlier ones have started, and
-            # trials shorter than a process's start run one at a time.
-            max_concurrent_trials=settings.max_concurrent if searcher is None else slots(settings),
+            num_samples=len(missing),
+            # Said in any case: else Tune asks for a trial only once all earlier ones have started, and trials shorter than a
+            # process's start run one at a time.
+            max_concurrent_trials=slots(settings),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
             trial_dirname_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
-            metric=None if searcher or scheduler else "par10",
-            mode=None if searcher or scheduler else "min",
         ),
         run_config=tune.RunConfig(
             name="tune",
