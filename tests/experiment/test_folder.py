@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -236,11 +237,33 @@ def test_a_journal_without_all_trials(finished: Path, reopen: Open) -> None:
     assert not folder.finished
 
 
-def test_a_truncated_search_goes_on_once_it_is_given_all_its_time(path: Path, reopen: Open) -> None:
+def test_a_truncated_search_goes_on_once_it_is_given_more_time(path: Path, reopen: Open) -> None:
     reopen()
-    made.write_search(path, RECORDS, truncated=True)
+    settings = replace(made.unfinished().settings, time_budget=5.0)
+    made.write_search(path, RECORDS, truncated=True, settings=settings)
+    assert reopen(time_budget=4.0).finished
     assert reopen(time_budget=5.0).finished
+    assert not reopen(time_budget=5.5).finished
     assert not reopen().finished
+
+
+def test_trials_that_took_too_long_are_run_again_with_more_time(path: Path, reopen: Open) -> None:
+    reopen()
+    made.write_search(path, RECORDS[:1], [made.failure(1, error="TimeoutError: too long", timeout=5.0)])
+    assert reopen(trial_timeout=4.0).finished
+    assert reopen(trial_timeout=5.0).finished
+    assert not reopen(trial_timeout=5.5).finished
+    assert not reopen().finished
+
+
+def test_more_time_is_hope(path: Path, reopen: Open) -> None:
+    reopen()
+    for index in range(2):
+        journal.trials(path).append(made.failure(index, error="TimeoutError: too long", timeout=5.0))
+    with pytest.raises(RuntimeError, match=r"--retry-failed runs them again; .* with a --trial-timeout above 5$"):
+        reopen(trial_timeout=5.0).require_hope()
+    reopen(trial_timeout=6.0).require_hope()
+    reopen().require_hope()
 
 
 def test_failed_trials_are_run_again_only_when_asked_for(path: Path, reopen: Open) -> None:
@@ -360,7 +383,7 @@ def test_what_cannot_be_written_is_named_with_the_remedy(path: Path) -> None:
 def test_written_results_make_it_finished(path: Path, reopen: Open) -> None:
     with Folder(path, settings_of()) as folder, folder.unfinished_until_written(lambda: False):
         made.write_search(path, RECORDS)
-        assert folder.finished
+        assert not folder.finished  # it was not when it was opened
     assert summaries.state(path) == "finished"
     assert reopen().finished
 

@@ -176,7 +176,14 @@ def test_failed_trials_and_a_spent_time_budget_are_told(folder: Path) -> None:
     made.write_search(other, RECORDS, [made.failure(7), made.failure(8)], truncated=True)
     text = shown(other)
     assert "2 trials failed" in text and str(other / "summary.json") in text
-    assert "without --time-budget it goes on" in text
+    assert "--retry-failed runs them again\n" in text
+    assert "without --time-budget it goes on" in text and "above" not in text
+    late = folder.with_name("late")
+    settings = replace(made.unfinished().settings, time_budget=12.0)
+    made.write_search(late, RECORDS, [made.failure(7), made.failure(8, timeout=2.5)], truncated=True, settings=settings)
+    text = shown(late)
+    assert "also run again with a --trial-timeout above 2.5" in text
+    assert "with a --time-budget above 12, or without --time-budget it goes on" in text
 
 
 def test_no_more_than_ten_trials(folder: Path) -> None:

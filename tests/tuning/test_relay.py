@@ -93,8 +93,8 @@ class Search:
     def report(self, trial: Trial, progress: Progress | None, final: bool = False, **more: Any) -> None:
         """A result, as Tune keeps it before it tells of it."""
         games = progress.games if progress else 0
-        result = {"progress": progress, "final": final, "done": final, "error": None, "note": None, "games": games, "pid": 77}
-        trial.last_result = result | more
+        result = {"progress": progress, "final": final, "done": final, "games": games, "pid": 77}
+        trial.last_result = result | {"error": None, "timeout": None, "note": None} | more
         self.relay.on_trial_result(0, [trial], trial, trial.last_result)
 
     def complete(self, trial: Trial) -> None:
@@ -183,6 +183,11 @@ def test_a_trial_fails_by_an_error_of_its_own(search: Search) -> None:
     assert search.events[-1] == ("failed", 4, "ValueError: broken")
     assert search.observers[0].written[-1] == [4]
     assert [event[0] for event in search.events].count("reported") == 1
+
+
+def test_a_trial_that_took_too_long_fails_for_want_of_time(search: Search) -> None:
+    search.report(search.start(4), None, final=True, error="TimeoutError: too long", timeout=2.5)
+    assert search.entries == [made.failure(4, attempt=3, error="TimeoutError: too long", timeout=2.5)]
 
 
 def test_a_lost_process_is_recovered(search: Search) -> None:

@@ -120,7 +120,7 @@ def test_another_search_under_the_same_name_is_refused(finish: Run, tmp_path: Pa
     assert sorted(path.name.partition(".")[0] for path in (tmp_path / "results").iterdir()) == ["mine", "mine"]
 
 
-def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary: Read) -> None:
+def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary: Read, tmp_path: Path) -> None:
     failing = (*SMALL, "--num-samples", "2", "--games", "2000000", "--trial-timeout", "0.2")
     code, _, errors = finish(*failing)
     assert (code, errors.count("\n")) == (1, 1)
@@ -128,6 +128,8 @@ def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary
     content = summary()
     assert (content["status"], content["num_trials"], content["num_errors"]) == ("failed", 2, 2)
     assert all(error.startswith("TimeoutError") for error in content["errors"].values())
+    (folder,) = (tmp_path / "results").iterdir()
+    assert [failure.timeout for failure in read_trials(folder)[1]] == [0.2, 0.2]
     code, output, again = finish(*failing)
     assert (code, again) == (1, errors)
     assert "--retry-failed" in errors
@@ -168,7 +170,7 @@ def test_a_time_budget_truncates(finish: Run, summary: Read) -> None:
     assert 0 < done < 400
     assert "without --time-budget it goes on" in output
     assert "Ray dashboard" not in finish(*cut)[1]  # the same command: shown again
-    code, output, errors = finish(*long)
+    code, output, errors = finish(*long, "--time-budget", "180")  # a larger one: it goes on
     assert (code, errors) == (0, "")
     assert f"{done} of 400 trials are finished already" in output
     assert (summary()["truncated"], summary()["num_trials"]) == (False, 400)

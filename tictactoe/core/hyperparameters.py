@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 
@@ -37,18 +38,17 @@ class Hyperparameters:
     """Share one entry among moves that a rotation or reflection of the board maps onto each other."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            value, hint = getattr(self, field.name), hints[field.name]
+        for field, hint in _types().items():
+            value = getattr(self, field)
             if hint is float:
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                    raise ValueError(f"{field.name} must be a finite number, not {value!r}")
-                object.__setattr__(self, field.name, float(value))
+                    raise ValueError(f"{field} must be a finite number, not {value!r}")
+                object.__setattr__(self, field, float(value))
             elif hint is bool:
                 if not isinstance(value, bool):
-                    raise ValueError(f"{field.name} must be true or false, not {value!r}")
+                    raise ValueError(f"{field} must be true or false, not {value!r}")
             elif value not in get_args(hint):
-                raise ValueError(f"{field.name} must be one of {', '.join(get_args(hint))}, not {value!r}")
+                raise ValueError(f"{field} must be one of {', '.join(get_args(hint))}, not {value!r}")
         for name, low, high in (
             ("alpha_start", 0.0, 1.0),
             ("alpha_end", 0.0, 1.0),
@@ -68,3 +68,9 @@ class Hyperparameters:
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON types."""
         return asdict(self)
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """The type of each field: reading them takes longer than all the rest of making a configuration."""
+    return get_type_hints(Hyperparameters)

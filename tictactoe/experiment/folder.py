@@ -16,9 +16,9 @@ from tictactoe import files
 from tictactoe.errors import UserError
 from tictactoe.experiment import journal, summary
 from tictactoe.experiment.fingerprint import fingerprint
-from tictactoe.experiment.record import FORMAT
+from tictactoe.experiment.record import FORMAT, Failure
 from tictactoe.experiment.results import all_failed, write_unfinished
-from tictactoe.experiment.summary import Summary
+from tictactoe.experiment.summary import Summary, Unfinished
 from tictactoe.settings import Settings
 from tictactoe.text import count
 
@@ -48,7 +48,7 @@ class Folder:
         try:
             self.created = self._identify()
             """When the search was begun, in digits; with the name it tells it from all others."""
-            self.notes += self._mend_journals() or self._damage()
+            self._look()
         except BaseException:
             self._lock.close()
             raise
@@ -59,25 +59,10 @@ class Folder:
     def __exit__(self, *error: object) -> None:
         self._lock.close()
 
-    @property
-    def finished(self) -> bool:
-        """Whether this search has been carried through, and its files are as they were written.
-
-        One that a time budget has cut short goes on when it is given all the time it takes, and one with failed trials
-        when they are to be run again.
-        """
-        content = summary.read(self.path)
-        if not isinstance(content, Summary) or self._damage():
-            return False
-        return not (content.truncated and self._settings.time_budget is None) and not (
-            content.num_errors and self._settings.retry_failed
-        )
-
     def require_hope(self) -> None:
         """Raise RuntimeError where all trials have failed, and none is to be run again."""
-        records, failures = journal.read_trials(self.path)
-        if len(failures) == self._settings.num_samples and not records and not self._settings.retry_failed:
-            raise RuntimeError(all_failed(failures))
+        if len(self._failures) == self._settings.num_samples and all(self._final):
+            raise RuntimeError(all_failed(self._failures))
 
     @contextmanager
     def unfinished_until_written(self, interrupted: Callable[[], bool]) -> Iterator[None]:
@@ -146,31 +131,48 @@ class Folder:
         files.write(path, json.dumps(content | {"crc32": journal.checksum(content)}, indent=1))
         return created
 
-    def _mend_journals(self) -> list[str]:
-        """Take damaged lines out of the journals, and name them."""
-        notes = []
-        for entries, lost in (
-            (journal.trials(self.path), "its trial is run again"),
-            (journal.fresh_blocks(self.path), "its replicates are run again"),
-        ):
-            entries.read()
-            damaged = entries.damaged
-            if damaged:
-                entries.mend()
-            notes += [f"{entries.path.name}, line {number}, was damaged: {lost}" for number in damaged]
-        return notes
-
-    def _damage(self) -> list[str]:
-        """What is damaged in the files of a finished search, and what will be done about it."""
+    def _look(self) -> None:
+        """See how far the search is. Large journals take their time to read, so this is done once."""
+        trials, fresh = journal.trials(self.path), journal.fresh_blocks(self.path)
+        entries = trials.read()
+        lines = _mend(trials, "its trial is run again")
+        fresh.read()
+        lines += _mend(fresh, "its replicates are run again")
         content = summary.read(self.path)
+        damage = self._damage(content, len(entries))
+        self.notes += lines or damage
+        self._failures = [entry for entry in entries if isinstance(entry, Failure)]
+        self._final = [failure.is_final(self._settings) for failure in self._failures]
+        self.finished = isinstance(content, Summary) and not damage and all(self._final) and not self._has_more_time(content)
+        """Whether this search had been carried through when it was opened, and its files were as they were written.
+
+        One that a time budget has cut short goes on when it is given a larger one or none, and one with failed trials when
+        they are to be run again.
+        """
+
+    def _has_more_time(self, content: Summary) -> bool:
+        """Whether a time budget has cut the search short, and it now has a larger one or none."""
+        before, now = content.settings.time_budget, self._settings.time_budget
+        return content.truncated and (now is None or (before is not None and now > before))
+
+    def _damage(self, content: Summary | Unfinished | None, trials: int) -> list[str]:
+        """What is damaged in the files of a finished search with so many trials, and what will be done about it."""
         if content is None:
             return ["summary.json is damaged: written again"] if (self.path / summary.FILE).exists() else []
         if not isinstance(content, Summary):
             return []
-        missing = content.num_trials - len(journal.trials(self.path).read())
+        missing = content.num_trials - trials
         notes = [f"journal.jsonl lacks {count(missing, 'trial')}: run again"] if missing else []
         damaged = [name for name, digest in content.files.items() if files.sha256(self.path / name) != digest]
         return notes + [f"{name} is missing or damaged: written again" for name in damaged]
+
+
+def _mend(entries: journal.Journal[Any], lost: str) -> list[str]:
+    """Take the lines out of a journal that were damaged when it was read, and name them."""
+    damaged = entries.damaged
+    if damaged:
+        entries.mend()
+    return [f"{entries.path.name}, line {number}, was damaged: {lost}" for number in damaged]
 
 
 def _lock(path: Path) -> IO[str]:

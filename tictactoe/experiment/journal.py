@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
-from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, names, to_json
+from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, names, required, to_json
 
 
 class Entry(Protocol):
@@ -30,7 +30,7 @@ class Journal(Generic[E]):
 
     def __init__(self, path: Path, *kinds: type[E]) -> None:
         self.path = path
-        self._kinds = kinds
+        self._kinds = [(kind, set(required(kind)), set(names(kind))) for kind in kinds]
         self.damaged: list[int] = []
         """Numbers of the lines that the last `read` could not use, the first being 1."""
 
@@ -66,8 +66,8 @@ class Journal(Generic[E]):
         content = json.loads(line)
         if content.pop("crc32") != checksum(content) or content.pop("format") != FORMAT:
             raise ValueError("checksum or format")
-        for kind in self._kinds:
-            if content.keys() == set(names(kind)):
+        for kind, needed, known in self._kinds:
+            if needed <= content.keys() <= known:
                 return from_json(kind, content)
         raise ValueError("fields of no kind that this journal holds")
 

@@ -7,7 +7,7 @@ Infinite numbers are None, as in JSON: a median of None games is "never".
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,8 @@ from tictactoe.core.seeds import Stream
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    from tictactoe.settings import Settings
 
 FORMAT = 2
 """Rises when what a record means changes: the grid of checks, PAR-10, a field. It is part of each search's fingerprint and of
@@ -43,7 +45,7 @@ class Task:
     """Number of the first replicate in its stream."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """All replicates at one point of the grid of checks."""
 
@@ -146,6 +148,13 @@ class Failure:
     attempt: int
     config: Hyperparameters
     error: str
+    timeout: float | None = None
+    """The --trial-timeout that it outlasted; None where it failed otherwise."""
+
+    def is_final(self, settings: Settings) -> bool:
+        """Whether it stays a failure; else its trial runs again, as the settings ask: all do, or it has more time."""
+        more_time = self.timeout is not None and (settings.trial_timeout is None or settings.trial_timeout > self.timeout)
+        return not (settings.retry_failed or more_time)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +169,11 @@ class FreshBlock:
     """Number of the first replicate."""
     games_to_optimal: GamesToOptimal
     learner_cpu_s: float
+
+
+def required(kind: Any) -> list[str]:
+    """The fields of a kind of records that have no default."""
+    return [field.name for field in fields(kind) if field.default is MISSING]
 
 
 def names(kind: Any) -> list[str]:

@@ -65,11 +65,13 @@ class Results:
     summary: Summary
     records: list[Record] = field(repr=False)
     """In index order."""
+    failures: list[Failure] = field(default_factory=list, repr=False)
+    """The same."""
 
     @classmethod
     def read(cls, folder: Path, summary: Summary | None = None) -> Results:
         """`summary` is what summary.json says or will say. Raises UserError when the folder holds no finished search."""
-        return cls(folder.name, summary or summaries.finished(folder), read_trials(folder)[0])
+        return cls(folder.name, summary or summaries.finished(folder), *read_trials(folder))
 
     @property
     def budget(self) -> int:
@@ -158,8 +160,14 @@ def all_failed(failures: Sequence[Failure]) -> str:
     first = failures[0]
     return (
         f"all {count(len(failures), 'trial')} failed; the first error ({trial_name(first.index)}): {first.error}; "
-        "mend that, then --retry-failed runs them again"
+        f"mend that, then --retry-failed runs them again{more_time(failures)}"
     )
+
+
+def more_time(failures: Sequence[Failure]) -> str:
+    """What else runs failed trials again, in words; empty where none has failed for want of time."""
+    longest = max((failure.timeout for failure in failures if failure.timeout is not None), default=None)
+    return "" if longest is None else f"; those that took too long also run again with a --trial-timeout above {longest:g}"
 
 
 def best_learner(board: str, games: int, seed: int, record: Record) -> QLearner:

@@ -32,6 +32,8 @@ class SearchSettings:
     search: str
     scheduler: str
     cpus_per_trial: float
+    time_budget: float | None = None
+    """That of the last attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)

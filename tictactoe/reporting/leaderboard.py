@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import names
-from tictactoe.experiment.results import Results
+from tictactoe.experiment.results import Results, more_time
 from tictactoe.experiment.summary import Finalist, SelectionSummary, Summary
 from tictactoe.text import count, games, millions, percent, plain_name, seconds, short, trial_name
 
@@ -45,9 +45,14 @@ def show(console: Console, folder: Path) -> None:
     _print_whole(console, _trials(results, with_configurations=console.width >= WIDE))
     _show_selection(console, summary)
     if summary.num_errors:
-        console.print(f"{count(summary.num_errors, 'trial')} failed; the reasons are in {folder / 'summary.json'}")
+        console.print(
+            f"{count(summary.num_errors, 'trial')} failed; the reasons are in {folder / 'summary.json'}; "
+            f"--retry-failed runs them again{more_time(results.failures)}"
+        )
     if summary.truncated:
-        console.print("the time budget ended the search before all trials were done; without --time-budget it goes on")
+        budget = summary.settings.time_budget
+        larger = f"with a --time-budget above {budget:g}, or " if budget else ""
+        console.print(f"the time budget ended the search before all trials were done; {larger}without --time-budget it goes on")
     _show_winner(console, summary)
     _show_cost(console, summary, folder)
     console.print(f"digest {summary.digest}")

@@ -71,7 +71,7 @@ class Relay(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         if result["error"]:
-            self._fail(trial, result["error"])
+            self._fail(trial, result["error"], result["timeout"])
             return
         for observer in self._observers:
             if result["note"]:
@@ -101,10 +101,10 @@ class Relay(tune.Callback):
             return "its process was ended for want of memory"
         return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
 
-    def _fail(self, trial: Any, error: str) -> None:
+    def _fail(self, trial: Any, error: str, timeout: float | None = None) -> None:
         if _index(trial) in self._ended or self._interrupted():
             return
-        failure = Failure(index=_index(trial), attempt=self._attempt, config=_config(trial), error=error)
+        failure = Failure(index=_index(trial), attempt=self._attempt, config=_config(trial), error=error, timeout=timeout)
         if self._write(failure):
             for observer in self._observers:
                 observer.trial_failed(failure)

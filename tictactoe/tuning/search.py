@@ -42,8 +42,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     records, failures = journals.read_trials(folder)
     entries: list[Record | Failure] = [*records, *failures]
     attempt = 1 + max((entry.attempt for entry in entries), default=0)
-    if settings.retry_failed:
-        failures = []
+    failures = [failure for failure in failures if failure.is_final(settings)]
     done = {record.index for record in records} | {failure.index for failure in failures}
     missing = [index for index in range(settings.num_samples) if index not in done]
     for observer in observers:
@@ -55,7 +54,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         return None
     records, failures = journals.read_trials(folder)
     # A failure of an earlier attempt that was to be run again has not ended yet.
-    ended = len(records) + sum(failure.attempt == attempt or not settings.retry_failed for failure in failures)
+    ended = len(records) + sum(failure.attempt == attempt or failure.is_final(settings) for failure in failures)
     truncated = ended < settings.num_samples
     if truncated and (settings.time_budget is None or time.monotonic() - start < settings.time_budget):
         raise RuntimeError(f"Ray Tune ended after {ended} of {settings.num_samples} trials; {settings.go_on}")

@@ -67,7 +67,7 @@ class QLearningTrial(tune.Trainable):
     """Ray Tune's view of a trial. Its configuration: `trial` as `config` makes it, `task` and `execution` as dicts.
 
     Each result holds the trial's `progress` (None where it has failed), whether that is its `final` one, an `error` or
-    None, and a `note` for the user or None.
+    None, the `timeout` that it has outlasted or None, and a `note` for the user or None.
     """
 
     @classmethod
@@ -88,6 +88,7 @@ class QLearningTrial(tune.Trainable):
         self.began = time.monotonic()
         self.save_at = self.began + CHECKPOINT_SECONDS
         self.error: str | None = None
+        self.outlasted: float | None = None
         self.note: str | None = None
         self.replicates: Replicates | None = None
         try:
@@ -156,6 +157,7 @@ class QLearningTrial(tune.Trainable):
             "final": final,
             "done": final,
             "error": self.error,
+            "timeout": self.outlasted,
             "note": note,
             "games": progress.games if progress else 0,
             "par10": par10,
@@ -188,6 +190,7 @@ class QLearningTrial(tune.Trainable):
             self.hung.unlink()
 
     def _late(self) -> TimeoutError:
+        self.outlasted = self.execution.timeout
         return TimeoutError(f"took longer than --trial-timeout {self.execution.timeout:g} s")
 
     def _save(self) -> None:
