@@ -33,7 +33,7 @@ def start(folder: Path) -> None:
         _wait_for(lock.fileno(), folder)
         locks = processes.use_temporary_folders()
         reading, _ = os.pipe()  # the other end closes with this process
-        command = [sys.executable, "-m", "tictactoe.process.reaper", *map(str, processes.temporary_folders())]
+        command = [sys.executable, "-P", "-m", "tictactoe.process.reaper", *map(str, processes.temporary_folders())]
         root = str(Path(__file__).resolve().parent.parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         subprocess.Popen(
