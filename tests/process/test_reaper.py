@@ -40,6 +40,19 @@ print(marked.pid, agent.pid, *processes.temporary_folders(), flush=True)
 """
 
 
+IN_A_CONTAINER = """
+import os, sys
+from pathlib import Path
+from tictactoe.process import processes, reaper
+reaper.start(Path(sys.argv[1]))
+print(os.getpid(), *processes.temporary_folders(), flush=True)
+input()
+processes.remove_temporary_folders()
+os._exit(0)
+"""
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+
+
 class Run:
     """A little program with a reaper."""
 
@@ -72,6 +85,16 @@ class Run:
         processes.kill(self.children)
 
 
+def wait_for_lock(descriptor: int) -> None:
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     started = Run(tmp_path, "time.sleep(600)")
@@ -96,14 +119,7 @@ def test_a_killed_program_leaves_nothing_and_nobody_else_is_touched(run: Run, tm
                 with pytest.raises(BlockingIOError):  # the next run on this folder waits for it
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 assert run.gone()
-                end = time.monotonic() + SECONDS
-                while True:
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        assert time.monotonic() < end
-                        time.sleep(0.05)
+                wait_for_lock(lock.fileno())
             assert other.poll() is None and unmarked.poll() is None
             assert other_folder.is_dir()
         finally:
@@ -123,6 +139,44 @@ def test_the_next_run_begins_when_the_reaper_is_done(run: Run, tmp_path: Path) -
     finally:
         again.close()
     assert again.gone()
+
+
+def test_containers_with_the_same_process_ids_can_share_a_place(tmp_path: Path) -> None:
+    if subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs a process namespace")
+    (tmp_path / "temporary").mkdir()
+    environment = clean_environment(tmp_path, TMPDIR=str(tmp_path / "temporary"))
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> tuple[str, Path]:
+        """Process id and folder of a program that is the first in its namespace."""
+        (tmp_path / name).mkdir()
+        started.append(
+            subprocess.Popen(
+                [*NAMESPACE, sys.executable, "-c", IN_A_CONTAINER, str(tmp_path / name)],
+                cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        assert started[-1].stdout is not None
+        pid, folder = started[-1].stdout.readline().split()
+        return pid, Path(folder)
+
+    try:
+        (first, ended), (second, killed) = start("first"), start("second")
+        assert first == second
+        started[0].communicate("\n")
+        assert not ended.exists() and killed.exists()
+        started[1].kill()  # and all in its namespace, the reaper too
+        started[1].wait()
+        descriptor = os.open(killed, os.O_RDONLY)
+        wait_for_lock(descriptor)
+        os.close(descriptor)
+        _, third = start("third")
+        assert not killed.exists() and third.exists()
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
 
 
 def test_a_long_wait_is_said_and_has_an_end(
