@@ -81,9 +81,9 @@ def test_the_real_program(tmp_path: Path, searched: Path) -> None:
     variables = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PLAY": f"$MAIN play --results-dir '{results}'"}
     ran = shell(tmp_path, "$MAIN --check > /dev/full")
     assert (ran.returncode, ran.stderr) == (0, LOST.format("No space left on device"))
-    ran = shell(tmp_path, "echo 5 | eval $PLAY", **variables)
+    ran = shell(tmp_path, "echo 5 | eval $PLAY", FORCE_COLOR="1", COLUMNS="0", **variables)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "| 1 | 2 | 3 |" in ran.stdout
+    assert "| 1 | 2 | 3 |" in ran.stdout and "\x1b" not in ran.stdout
     ran = shell(tmp_path, "eval $PLAY none >&-", **variables)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "r\\xe9sultats \\u2602" in ran.stderr
