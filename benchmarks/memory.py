@@ -69,7 +69,6 @@ class Case:
     seeds: int
     games: int
     table: str = "afterstate"
-    symmetry: bool = True
 
 
 FIRST_CHECK = 410_000
@@ -79,15 +78,13 @@ CASES = {
     "4x4x4": Case("4x4x4", 1, FIRST_CHECK),
     "4x4x4-8-seeds": Case("4x4x4", 8, FIRST_CHECK),
     "4x4x4-state-action": Case("4x4x4", 8, FIRST_CHECK, table="state-action"),
-    "4x4x3-plain": Case("4x4x3", 4, FIRST_CHECK, table="state-action", symmetry=False),
 }
 SEARCH = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-table, symmetry = sys.argv.pop(1), sys.argv.pop(1) == "True"
 import main
 from tictactoe.experiment import space
-space.SPACE |= {"table": table, "symmetry": symmetry}
+space.SPACE["table"] = sys.argv.pop(1)
 main.run()
 """
 """The program with another search space."""
@@ -120,7 +117,7 @@ def against_the_estimate(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for name in options.case or CASES:
         case = CASES[name]
-        space.SPACE |= {"table": case.table, "symmetry": case.symmetry}
+        space.SPACE["table"] = case.table
         estimated = memory.need(Board.parse(case.board), case.seeds).of(TRIALS)
         trials, end = measure_processes(case)
         peak = max(trials, end)
@@ -137,7 +134,7 @@ def measure_processes(case: Case) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TICTACTOE_", "RAY_"))}
         environment |= {"TICTACTOE_ENV_FILE": f"{folder}/none", "WANDB_MODE": "offline"}
-        command = [sys.executable, "-c", SEARCH, str(ROOT), case.table, str(case.symmetry), "--results-dir", folder, *search]
+        command = [sys.executable, "-c", SEARCH, str(ROOT), case.table, "--results-dir", folder, *search]
         program = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         peaks = [0.0, 0.0]
         while program.poll() is None:

@@ -111,8 +111,8 @@ def need(board: Board, seeds: int) -> Need:
     driver = HELD * sizes[True].graph
     graphs = sum(sizes[s].graph for s in sizes) + sum(sizes[s].entries(t) for s in symmetries for t in tables)
     table = max(sizes[s].table(t) for s in symmetries for t in tables)
-    check = max(sizes[s].check for s in symmetries)
-    trial = max(BUILT * graphs, HELD * graphs + seeds * table + check)
+    beside = max(table, *(sizes[s].check for s in symmetries))  # when a saved table is restored, and when one is checked
+    trial = max(BUILT * graphs, HELD * graphs + seeds * table + beside)
     end = HELD * graphs + table + POLICY_BYTES * size(board, False).positions
     return Need(PROGRAM_MIB + driver / MIB, TRIAL_MIB + trial / MIB, PROGRAM_MIB + end / MIB)
 
