@@ -210,7 +210,7 @@ class Tracker:
 
     def _log(self, index: int, numbers: dict[str, float | None]) -> None:
         if index in self._runs:
-            self._runs[index].log(_finite(numbers), step=numbers["games"])
+            self._runs[index].log(_finite(numbers), step=numbers["games"], commit=True)
 
     def _finish(self, record: Record) -> None:
         if (run := self._runs.pop(record.index, None)) is not None:
