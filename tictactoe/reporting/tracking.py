@@ -290,15 +290,17 @@ class Tracker:
             if path.suffix == ".html"
         }
         columns = ["index", *COLUMNS, *names(Hyperparameters)]
-        run.log({"leaderboard": self._wandb.Table(columns=columns, data=rows)} | pages)
-        run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
         artifact = self._wandb.Artifact(f"policy-{self._group}", type="policy")
         for path in files:
             artifact.add_file(str(path))
         try:
+            run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
+            run.log({"leaderboard": self._wandb.Table(columns=columns, data=rows)} | pages)
             run.log_artifact(artifact)
-        finally:  # a server that takes no artifacts is to have the rest
-            self._end(run)
+        except Exception:  # a server that takes no artifacts, which the table is too, is to have the rest
+            run.finish(exit_code=0)
+            raise
+        self._end(run)
 
     def _run(self, name: str, config: dict[str, Any], resume: bool = True) -> Any:
         """Begin a run, or go on in it; without `resume`, write over it."""
