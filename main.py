@@ -94,6 +94,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
 
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt.event.is_set):
+                probe.start()
                 dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt)
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]

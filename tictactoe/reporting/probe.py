@@ -141,12 +141,18 @@ class Probe:
         self._answer: tuple[str, str] | None = None
         self._result: tuple[str, str] | None = None
         self._late = "its package is not loaded yet"
-        self._end = time.monotonic() + LOAD_SECONDS
+        self._end = 0.0
         self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask; W&B's import takes a second of a core, so best while there is something to wait for."""
+        self._end = time.monotonic() + LOAD_SECONDS
         self._thread.start()
 
     def result(self) -> tuple[str, str]:
         """(mode, message): "online", "offline" or "disabled", and what to tell the user about it."""
+        if self._thread.ident is None:
+            self.start()
         while self._thread.is_alive() and time.monotonic() < self._end:
             self._thread.join(0.02)
         if self._result is None:  # decided once: a late answer changes nothing
