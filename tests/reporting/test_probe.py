@@ -91,8 +91,8 @@ def test_what_is_named_is_asked_for(probe: Callable[..., tuple[str, str]], serve
         ({"WANDB_PROJECT": "team/games"}, "WANDB_PROJECT: .*cannot contain characters.*; WANDB_ENTITY names the team"),
         ({"WANDB_API_KEY": "short"}, r"WANDB_API_KEY invalid: API key must have 40\+ characters, has 5"),
         ({"WANDB_API_KEY": "ü" * 39 + "!"}, "WANDB_API_KEY invalid: API key may only contain"),
-        ({"WANDB_API_KEY": None}, "no key: set WANDB_API_KEY, or `.* -m wandb login`"),
-        ({"WANDB_API_KEY": "your-key-here"}, "no key: set WANDB_API_KEY, or `.* -m wandb login`"),
+        ({"WANDB_API_KEY": None}, "no WANDB_API_KEY, and no `.* -m wandb login`"),
+        ({"WANDB_API_KEY": "your-key-here"}, "no WANDB_API_KEY, and no `.* -m wandb login`"),
         (
             {"WANDB_API_KEY": None, "WANDB_IDENTITY_TOKEN_FILE": "nowhere"},
             "WANDB_IDENTITY_TOKEN_FILE: there is no file .*nowhere",

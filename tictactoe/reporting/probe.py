@@ -289,7 +289,7 @@ def _key(chosen: Any) -> str | None:
     except AuthenticationError as error:
         raise _Offline(one_line(str(error)).rstrip(".")) from None
     if auth is None:
-        raise _Offline(f"no key: set WANDB_API_KEY, or `{_wandb('login')}`")
+        raise _Offline(f"no WANDB_API_KEY, and no `{_wandb('login')}`")
     if isinstance(auth, wbauth.AuthApiKey):
         return auth.api_key
     assert isinstance(auth, wbauth.AuthIdentityTokenFile)
