@@ -88,7 +88,7 @@ class Server:
     def cause(self, error: Exception) -> str:
         """Why it could not be asked, with the remedy where there is one to name."""
         if isinstance(error, urllib.error.HTTPError):
-            return f"{self.address} answers {error.code} {error.reason}"
+            return f"{self.address} answers {error.code} {error.reason}{'; mend WANDB_BASE_URL' * (error.code == 404)}"
         if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
             error = error.reason
         proxy = (self.proxy or "").rpartition("@")[2].rpartition("/")[2]  # what is before may be a password
@@ -135,7 +135,7 @@ class Probe:
         for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
             del os.environ[name]  # set but empty says nothing
         self.project = self.place = PROJECT
-        """Where runs go: the project, and what of entity and project is known."""
+        """Where runs go: the project, and where the entity is known, "entity/project"."""
         self._settings = settings
         self._server: Server | None = None
         self._answer: tuple[str, str] | None = None
@@ -171,9 +171,9 @@ class Probe:
         except Exception as error:  # telemetry never fails a search
             self._answer = "offline", self._said(reason(error))
 
-    def _said(self, why: str, sent: str = "sends them later") -> str:
+    def _said(self, why: str) -> str:
         command = sync_command(self._settings.results_dir / search_name(self._settings))
-        return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` {sent}"
+        return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` sends them later"
 
     def _grouped(self) -> str:
         return f", {RUN_EACH_UP_TO:,} trials in each run" if self._settings.num_samples > RUN_EACH_UP_TO else ""

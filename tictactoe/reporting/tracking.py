@@ -62,8 +62,8 @@ class Tracker:
     """Writes runs in a thread of its own; an observer of the search.
 
     `group` is the search's name, `stamp` what tells this start of it from another of the same name: both make
-    the runs' ids, so that a resumed search goes on in its runs. `num_samples` trials or fewer decide whether each
-    has a run of its own. `leave` is set by a signal.
+    the runs' ids, so that a resumed search goes on in its runs. `num_samples` decides whether each trial has a run of its
+    own. `leave` is set by a signal.
     """
 
     def __init__(
@@ -97,7 +97,9 @@ class Tracker:
             if link.is_symlink():
                 link.unlink()
         if self.failure:
-            self._console.print(f"W&B: {self.failure}; `{self._sync_command()}` sends what is missing there")
+            begun = any(self._folder.glob("wandb/*run-*"))
+            remedy = f"; `{self._sync_command()}` sends what is missing there" if begun else ""
+            self._console.print(f"W&B: {self.failure}{remedy}")
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """Write the runs of finished trials that an earlier attempt did not come to write.
