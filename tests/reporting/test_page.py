@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -14,10 +15,10 @@ from tests.support import made_up
 from tests.support.content import Content
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
-from tictactoe.experiment.record import part
+from tictactoe.experiment.record import Record, part
 from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.experiment.summary import Fresh
-from tictactoe.reporting.report import board
+from tictactoe.reporting.report import board, data
 from tictactoe.reporting.report import page as report
 from tictactoe.text import games, trial_name
 
@@ -245,3 +246,51 @@ def test_the_search_own_best_that_did_not_win(results: Results, chapters: list[r
     selection = replace(results.summary.selection, finalists=(finalists[0], loser))
     page = rendered(replace(results, summary=replace(results.summary, selection=selection)), chapters)
     assert f"{trial_name(loser.index)}, went from 400 to 800: 2.00 ×." in page.text
+
+
+def many(results: Results, number: int) -> Results:
+    """Results of so many trials, that two workers have run in two attempts; the winner is the one of `results`."""
+    made, configs, plain = list[Record](), [record.config for record in results.records], results.winner
+    for index in range(number):
+        first = index < number // 2
+        games = tuple(None if index % 3 == 0 and seed else 100 + (7 * index + seed) % 2_900 for seed in range(4))
+        times: dict[str, Any] = {
+            "started_s": index * 1.0,
+            "ended_s": index + 1.5,
+            "attempt": 1 if first else 2,
+            "worker": index % 2 + 2 * first,
+        }
+        scores: dict[str, Any] = {
+            "par10": 100.0 + index,
+            "solved": sum(value is not None for value in games),
+            "games_to_optimal": games,
+        }
+        config = configs[index % len(configs)]
+        made.append(replace(plain, index=index, config=config, **times, **scores))
+    made[results.winner.index] = replace(made[results.winner.index], par10=150.5)  # not at an even step of rank
+    return replace(results, records=made)
+
+
+def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "DRAWN", 10)
+    large = many(results, 300)
+    shown = data.drawn(large)
+    assert len(shown) == 10 and results.winner.index in [record.index for record in shown]
+    assert {large.ranked[0].index, large.ranked[-1].index} <= {record.index for record in shown}
+    chapters = report.make_chapters(large)
+    captions = {plot.name: plot.caption for chapter in chapters for plot in chapter.plots}
+    for name in ("games-to-optimal", "parallel-coordinates", "hyperparameter-gamma", "exploitability", "loss-vs-random"):
+        assert captions[name].endswith(
+            " Of 300 trials 10 are drawn, from the best to the worst in even steps. trials.csv has all."
+        )
+    assert captions["timeline"].endswith(" A bar stands for up to 30 trials of a worker, one after another.")
+    bars = [group for attempt in data.attempts(large.records) for group in data.neighbours(attempt, 30)]
+    assert sorted(record.index for _, group in bars for record in group) == list(range(300))
+    assert all({record.worker for record in group} == {worker} and len(group) <= 30 for worker, group in bars)
+
+
+@pytest.mark.slow
+def test_the_report_of_the_largest_search_is_a_page_that_browsers_show(results: Results) -> None:
+    large = many(results, 100_000)
+    page = report.render(large, report.make_chapters(large), QLearner(Board(), Hyperparameters(), 0))
+    assert len(page.encode()) < 15_000_000

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from tictactoe.experiment.results import Results
-from tictactoe.reporting.report.data import Value, levels, numbers, spans_decades, values
+from tictactoe.reporting.report.data import Value, drawn, levels, numbers, sampled, spans_decades, values
 from tictactoe.reporting.report.drawing import (
     INK,
     LOOKS,
@@ -40,12 +40,14 @@ def hyperparameter(results: Results, name: str) -> Plot:
     elif spans_decades(places):
         axes.set_xscale("log")
         unlabelled(axes.xaxis)
-    scatter(axes, results.records, places, [record.par10 for record in results.records], 4)
-    at = places[results.records.index(results.winner)]
+    place_of = dict(zip((record.index for record in results.records), places, strict=True))
+    shown = drawn(results)
+    scatter(axes, shown, [place_of[record.index] for record in shown], [record.par10 for record in shown], 4)
+    at = place_of[results.winner.index]
     axes.plot(at, results.winner.par10, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)
     games_axis(axes, "y")
     axes.set(xlabel=plain_name(name), ylabel="PAR-10")
-    caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}."
+    caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}.{sampled(results)}"
     return finish(figure, f"hyperparameter-{name}", f"PAR-10 over {plain_name(name)}", caption)
 
 
@@ -74,16 +76,15 @@ def parallel_coordinates(results: Results) -> Plot:
     columns["PAR-10"] = [record.par10 for record in results.records]
     figure, axes = new_figure(30 + 34 * len(columns))
     scales = [_scale(column) for column in columns.values()]
-    lines = np.array([scale.places for scale in scales]).T
+    places = np.array([scale.places for scale in scales]).T
+    line_of = {record.index: line for record, line in zip(results.records, places, strict=True)}
     rows = np.arange(len(columns))
     for kind, look in reversed(LOOKS.items()):  # solved ones on top
-        drawn = [np.column_stack([line, rows]) for line, r in zip(lines, results.records, strict=True) if r.kind == kind]
-        if drawn:
+        lines = [np.column_stack([line_of[record.index], rows]) for record in drawn(results) if record.kind == kind]
+        if lines:
             style: dict[str, Any] = {"colors": look.colour, "linestyles": [look.dashes], "alpha": look.opacity}
-            axes.add_collection(LineCollection(drawn, linewidths=0.9, label=look.label, **style))
-    axes.plot(
-        lines[results.records.index(results.winner)], rows, "D-", color=INK, linewidth=2, markersize=4, label="the winner"
-    )
+            axes.add_collection(LineCollection(lines, linewidths=0.9, label=look.label, **style))
+    axes.plot(line_of[results.winner.index], rows, "D-", color=INK, linewidth=2, markersize=4, label="the winner")
     for row, scale in enumerate(scales):
         axes.axhline(row, color=MUTED, linewidth=0.8, zorder=0)
         axes.annotate(f"{scale.low} – {scale.high}", (1.05, row), va="center", color=MUTED, annotation_clip=False)
@@ -97,6 +98,7 @@ def parallel_coordinates(results: Results) -> Plot:
     caption = (
         "Each line is a configuration, from its hyperparameters at the top to its score at the bottom. Left is less. "
         "Whole lines were solved on every seed, dashed ones were not, and the thick one won."
+        f"{sampled(results)}"
     )
     return finish(figure, "parallel-coordinates", "All configurations at once", caption)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.summary import Fresh, Unfinished
-from tictactoe.text import is_number, percent
+from tictactoe.text import count, is_number, percent
 
 Value = float | bool | str
 """Of a hyperparameter."""
 LISTED_REASONS = 5
 """The report tells so many reasons why trials failed. summary.json has all of them."""
+DRAWN = 1_000
+"""Plots with a mark, a line or a bar for each trial have so many at most: a page of more is slow to make and to look at."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,28 @@ def attempts(records: Sequence[Record]) -> list[Attempt]:
     """The attempts, put one after another: the time between two of them is left out."""
     result: list[Attempt] = []
     end = 0.0
-    for number in sorted({record.attempt for record in records}):
-        own = [record for record in records if record.attempt == number]
+    by_number: dict[int, list[Record]] = {}
+    for record in records:
+        by_number.setdefault(record.attempt, []).append(record)
+    for _, own in sorted(by_number.items()):
         result.append(Attempt(end - min(record.started_s for record in own), own))
         end += result[-1].seconds
     return result
+
+
+def trials_a_bar(results: Results) -> int:
+    """How many trials of a worker a bar of the timeline stands for."""
+    return math.ceil(len(results.records) / DRAWN)
+
+
+def neighbours(attempt: Attempt, size: int) -> Iterator[tuple[int, list[Record]]]:
+    """The trials of each worker in the order in which they ran, up to `size` of them together; each with its worker."""
+    by_worker: dict[int, list[Record]] = {}
+    for record in sorted(attempt.records, key=lambda record: record.started_s):
+        by_worker.setdefault(record.worker, []).append(record)
+    for worker, own in by_worker.items():
+        for first in range(0, len(own), size):
+            yield worker, own[first : first + size]
 
 
 def slot_seconds(records: Sequence[Record]) -> SlotSeconds:
@@ -87,6 +107,23 @@ def slot_seconds(records: Sequence[Record]) -> SlotSeconds:
     busy = sum(record.seconds for record in records)
     held = sum(attempt.seconds * attempt.slots for attempt in attempts(records))
     return SlotSeconds(learning, busy - learning, held - busy)
+
+
+def drawn(results: Results) -> list[Record]:
+    """The records that a plot of all trials shows, in index order: of many those at even steps of rank, and the winner."""
+    if len(results.records) <= DRAWN:
+        return results.records
+    step = (len(results.records) - 1) / (DRAWN - 2)
+    chosen = {results.ranked[round(place * step)].index for place in range(DRAWN - 1)} | {results.winner.index}
+    return [record for record in results.records if record.index in chosen]
+
+
+def sampled(results: Results) -> str:
+    """What a caption says where `drawn` leaves trials out; begins with a space, or is empty."""
+    shown, all_of_them = len(drawn(results)), count(len(results.records), "trial")
+    if shown == len(results.records):
+        return ""
+    return f" Of {all_of_them} {shown:,} are drawn, from the best to the worst in even steps. trials.csv has all."
 
 
 def with_curves(results: Results, number: int) -> list[Record]:

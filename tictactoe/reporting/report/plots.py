@@ -6,11 +6,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.ticker import MaxNLocator
 
 from tictactoe.experiment.results import Results
-from tictactoe.reporting.report.data import attempts, confidence, slot_seconds, with_curves
+from tictactoe.reporting.report.data import (
+    attempts,
+    confidence,
+    drawn,
+    neighbours,
+    sampled,
+    slot_seconds,
+    trials_a_bar,
+    with_curves,
+)
 from tictactoe.reporting.report.drawing import (
     INK,
     LOOKS,
@@ -61,15 +70,17 @@ def games_to_optimal(results: Results) -> Plot:
     """Every trial's games to optimal, best first."""
     figure, axes = new_figure(230)
     budget, place_of = results.budget, _on_axis(results)
+    shown = {record.index for record in drawn(results)}
+    ranked = [(place, record) for place, record in enumerate(results.ranked, 1) if record.index in shown]
     medians, spans, colours = [], [], []
-    for place, record in enumerate(results.ranked, 1):
+    for place, record in ranked:
         replicates = [place_of(number) for number in record.games_to_optimal]
         low, high = np.quantile(replicates, (0.1, 0.9), method="inverted_cdf")
         medians.append(place_of(record.median))
         spans.append([(place, low), (place, high)])
         colours.append(LOOKS[record.kind].colour)
     axes.add_collection(LineCollection(spans, colors=colours, linewidths=1.2, alpha=0.55))
-    scatter(axes, results.ranked, range(1, len(medians) + 1), medians, 3.5)
+    scatter(axes, [record for _, record in ranked], [place for place, _ in ranked], medians, 3.5)
     axes.axhline(budget, color=MUTED, linewidth=0.8, linestyle="--")
     axes.annotate("budget", (1, budget), (0, 2), textcoords="offset points", color=MUTED, fontsize=9)
     games_axis(axes, "y")
@@ -80,7 +91,7 @@ def games_to_optimal(results: Results) -> Plot:
     caption = (
         "Each mark is a trial's median over its seeds. Each line goes from their 10 % to their 90 % quantile. "
         f"What lies above the dashed line, the budget of {count(budget, 'game')}, never got there. "
-        f"{solved} of {count(len(results.records), 'trial')} solved every seed."
+        f"{solved} of {count(len(results.records), 'trial')} solved every seed.{sampled(results)}"
     )
     return finish(figure, "games-to-optimal", "Games to optimal of every trial", caption)
 
@@ -110,7 +121,7 @@ def finalists(results: Results) -> Plot:
 def learning_curve(results: Results, measure: Measure) -> Plot:
     """A measure over games of self-play: the winner with its band, others beside it."""
     figure, axes = new_figure(220)
-    pale = [[(point.games, getattr(point, measure.name)[1]) for point in record.history] for record in results.records]
+    pale = [[(point.games, getattr(point, measure.name)[1]) for point in record.history] for record in drawn(results)]
     axes.add_collection(LineCollection(pale, colors=MUTED, linewidths=0.7, alpha=0.35, zorder=1))
     for place, record in enumerate(with_curves(results, len(DASHES))):
         played = [point.games for point in record.history]
@@ -126,7 +137,7 @@ def learning_curve(results: Results, measure: Measure) -> Plot:
     legend(figure, axes)
     caption = (
         "Lines are medians over seeds. The winner's has a band from the 10 % to the 90 % quantile. Pale lines are all trials. "
-        f"{measure.meaning}"
+        f"{measure.meaning}{sampled(results)}"
     )
     return finish(figure, measure.name.replace("_", "-"), measure.title, caption)
 
@@ -135,17 +146,21 @@ def timeline(results: Results) -> Plot:
     """Which worker ran which trial when, and what of it was learning."""
     started = sorted(results.records, key=lambda record: (record.attempt, record.started_s))
     workers = list(dict.fromkeys(record.worker for record in started))
+    row_of = {worker: row for row, worker in enumerate(workers)}
     figure, axes = new_figure(75 + min(26 * len(workers), 400))
+    together = trials_a_bar(results)
+    trials, learning = [], []
     for number, attempt in enumerate(attempts(results.records)):
         if number:
             axes.axvline(attempt.start, color=INK, linewidth=0.8, linestyle="--")
-        for row, worker in enumerate(workers):
-            own = [record for record in attempt.records if record.worker == worker]
-            learned = [record.attempt_cpu_s for record in own]
-            trials = [(record.started_s + attempt.offset, record.seconds) for record in own]
-            learning = [(start + length - cpu, cpu) for (start, length), cpu in zip(trials, learned, strict=True)]
-            axes.broken_barh(trials, (row - 0.12, 0.24), color=UNSOLVED, linewidth=0)
-            axes.broken_barh(learning, (row - 0.36, 0.72), color=SOLVED, linewidth=0)
+        for worker, own in neighbours(attempt, together):
+            row, start = row_of[worker], own[0].started_s + attempt.offset
+            end, cpu = start + sum(record.seconds for record in own), sum(record.attempt_cpu_s for record in own)
+            trials.append(_bar(start, end, row, 0.12))
+            learning.append(_bar(end - cpu, end, row, 0.36))
+    axes.add_collection(PolyCollection(trials, color=UNSOLVED, linewidth=0))
+    axes.add_collection(PolyCollection(learning, color=SOLVED, linewidth=0))
+    axes.autoscale_view()
     axes.set_yticks(range(len(workers)), [f"worker {place}" for place in range(1, len(workers) + 1)])
     if len(workers) > 24:
         axes.set_yticks([])
@@ -159,7 +174,14 @@ def timeline(results: Results) -> Plot:
         f"Before the first trial {seconds(cost.startup_s)} went by, mostly Ray's start, of the {seconds(cost.wall_s)} "
         f"that {cost.last_attempt or 'the whole search'} took."
     )
+    if together > 1:
+        caption += f" A bar stands for up to {count(together, 'trial')} of a worker, one after another."
     return finish(figure, "timeline", "Who ran when", caption)
+
+
+def _bar(start: float, end: float, row: int, half: float) -> list[tuple[float, float]]:
+    """The corners of a bar in a row, with half its width."""
+    return [(start, row - half), (start, row + half), (end, row + half), (end, row - half)]
 
 
 def _on_axis(results: Results) -> Callable[[float | None], float]:
