@@ -15,6 +15,7 @@ from tests.support import made_up
 from tests.support.content import Content
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.experiment import slots
 from tictactoe.experiment.record import Record, part
 from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.experiment.summary import Fresh
@@ -284,7 +285,7 @@ def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, mon
             " Of 300 trials 10 are drawn, from the best to the worst in even steps. trials.csv has all."
         )
     assert captions["timeline"].endswith(" A bar stands for up to 30 trials of a worker, one after another.")
-    bars = [group for attempt in data.attempts(large.records) for group in data.neighbours(attempt, 30)]
+    bars = [group for attempt in slots.attempts(large.records) for group in data.neighbours(attempt, 30)]
     assert sorted(record.index for _, group in bars for record in group) == list(range(300))
     assert all({record.worker for record in group} == {worker} and len(group) <= 30 for worker, group in bars)
 

@@ -21,7 +21,7 @@ from tictactoe.experiment.record import FORMAT
 from tictactoe.experiment.results import Results
 from tictactoe.reporting.report import data
 from tictactoe.reporting.report import page as report
-from tictactoe.reporting.report.data import Reason, SlotSeconds
+from tictactoe.reporting.report.data import Reason
 from tictactoe.reporting.report.importance import FEWEST, importances
 
 
@@ -31,20 +31,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("small")
     made_up.results(folder, trials=1, seeds=1, games=200)
     return Results.read(folder)
-
-
-def test_attempts_are_put_one_after_another() -> None:
-    times = [(1, 5, 9, 3), (1, 5, 7, 2), (2, 1, 3, 1), (2, 4, 6, 2)]  # attempt, start, end, seconds of learning
-    records = [
-        made_up.record(index, attempt=attempt, started_s=start, ended_s=end, learner_cpu_s=cpu)
-        for index, (attempt, start, end, cpu) in enumerate(times)
-    ]
-    first, second = data.attempts(records)
-    assert (first.offset, first.start, first.seconds, first.slots) == (-5, 0, 4, 2)
-    assert (second.offset, second.start, second.seconds, second.slots) == (3, 4, 5, 1)
-    spent = data.slot_seconds(records)
-    assert spent == SlotSeconds(learning=8, trial=2, between=3)
-    assert spent.share(spent.between) == 3 / 13
 
 
 def test_the_winner_and_those_after_it_have_curves(small: Results) -> None:

@@ -84,6 +84,16 @@ def test_failed_trials_are_run_again_when_asked_for(tmp_path: Path, fits: list[l
     assert [record.index for record in outcome.records] == [0, 1, 2, 3]
 
 
+def test_trials_that_took_too_long_are_run_again_with_more_time(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, made.record(0), made.record(1), made.failure(2, timeout=5.0), made.failure(3))
+    assert len(run(tmp_path, trial_timeout=5.0).failures) == 2
+    assert fits == []
+    outcome = run(tmp_path, trial_timeout=9.0)
+    assert fits == [[2]]
+    assert [failure.index for failure in outcome.failures] == [3]
+    assert not outcome.truncated
+
+
 def test_failures_that_were_not_run_again_within_the_budget_are_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[list[int]]
 ) -> None:
@@ -98,11 +108,12 @@ def test_failures_that_were_not_run_again_within_the_budget_are_not_the_end(
 
 
 def test_a_finished_search_is_not_run_but_added_up(tmp_path: Path, fits: list[list[int]]) -> None:
-    put(tmp_path, *(made.record(index, earlier_cpu_s=0.5, started_s=1.0, ended_s=11.0) for index in range(4)))
+    times: list[dict[str, Any]] = [{"started_s": 1 + 2.5 * index, "ended_s": 3.5 + 2.5 * index} for index in range(4)]
+    put(tmp_path, *(made.record(index, earlier_cpu_s=0.5, **times[index]) for index in range(4)))
     cost = run(tmp_path).cost
     assert fits == []
     assert (cost.learner_cpu_s, cost.games, cost.games_per_cpu_s) == (8.0, 80_000, 10_000.0)
-    assert cost.learner_share == (8.0 - 2.0) / 10.0  # of the one slot, in the one attempt
+    assert cost.learner_share == (8.0 - 2.0) / 10.0  # of the one slot that was used, in the one attempt
     assert cost.attempts == 2
 
 

@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
+from tictactoe.experiment.slots import slot_seconds
 from tictactoe.experiment.space import sample
 from tictactoe.experiment.summary import TrialsCost
 from tictactoe.process.interrupt import Interrupt
@@ -64,7 +65,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         raise RuntimeError(all_failed(failures))
     if not records:
         raise RuntimeError(f"no trial finished within --time-budget {settings.time_budget:g}; give it more seconds")
-    return Outcome(records, failures, truncated, _cost(settings, records, attempt))
+    return Outcome(records, failures, truncated, _cost(records, attempt))
 
 
 def slots(settings: Settings) -> int:
@@ -130,19 +131,14 @@ def _fit(
         )
 
 
-def _cost(settings: Settings, records: list[Record], attempts: int) -> TrialsCost:
-    """What the trials took.
-
-    The learner's share is of the slots' seconds between the first trial's start and the last one's end, in each attempt that
-    has finished any. What a trial brought along from an attempt before its own is no part of it.
-    """
+def _cost(records: list[Record], attempts: int) -> TrialsCost:
+    """What the trials took."""
     cpu = sum(record.learner_cpu_s for record in records)
     games = sum(record.played for record in records)
-    by_attempt = [[r for r in records if r.attempt == number] for number in {r.attempt for r in records}]
-    seconds = sum(max(r.ended_s for r in own) - min(r.started_s for r in own) for own in by_attempt)
+    spent = slot_seconds(records)
     return TrialsCost(
         learner_cpu_s=cpu,
-        learner_share=sum(record.attempt_cpu_s for record in records) / (seconds * slots(settings)) if seconds > 0 else 0.0,
+        learner_share=spent.share(spent.learning),
         games=games,
         games_per_cpu_s=games / cpu if cpu else 0.0,
         attempts=attempts,

@@ -1,4 +1,4 @@
-"""What the report shows and `Results` does not say: attempts on one clock, where the time went, whose curves are shown."""
+"""What the report shows and `Results` does not say: which trials are drawn, whose curves are shown, why trials failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results
+from tictactoe.experiment.slots import Attempt
 from tictactoe.experiment.summary import Fresh, Unfinished
 from tictactoe.text import count, is_number, percent
 
@@ -20,70 +21,12 @@ DRAWN = 1_000
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """The trials of one start of the search. A search that was interrupted has several attempts."""
-
-    offset: float
-    """Seconds to add to the times of its records. All attempts then share one clock, which begins with the first trial."""
-    records: list[Record]
-    """At least one, in index order."""
-
-    @property
-    def start(self) -> float:
-        """When its first trial began, on the common clock."""
-        return min(record.started_s for record in self.records) + self.offset
-
-    @property
-    def seconds(self) -> float:
-        """From the start of its first trial to the end of its last one."""
-        return max(record.ended_s for record in self.records) - min(record.started_s for record in self.records)
-
-    @property
-    def slots(self) -> int:
-        """The largest number of trials that ran at the same time."""
-        events = sorted([(r.started_s, 1) for r in self.records] + [(r.ended_s, -1) for r in self.records])
-        running = most = 0
-        for _, change in events:
-            running += change
-            most = max(most, running)
-        return most
-
-
-@dataclass(frozen=True)
-class SlotSeconds:
-    """Where the seconds of all slots went."""
-
-    learning: float
-    trial: float
-    """In a trial, but not learning."""
-    between: float
-    """Between two trials."""
-
-    def share(self, seconds: float) -> float:
-        """These seconds over all."""
-        return seconds / max(self.learning + self.trial + self.between, 1e-9)
-
-
-@dataclass(frozen=True)
 class Reason:
     """Why some trials failed."""
 
     error: str
     trials: list[int]
     """Their indices."""
-
-
-def attempts(records: Sequence[Record]) -> list[Attempt]:
-    """The attempts, put one after another: the time between two of them is left out."""
-    result: list[Attempt] = []
-    end = 0.0
-    by_number: dict[int, list[Record]] = {}
-    for record in records:
-        by_number.setdefault(record.attempt, []).append(record)
-    for _, own in sorted(by_number.items()):
-        result.append(Attempt(end - min(record.started_s for record in own), own))
-        end += result[-1].seconds
-    return result
 
 
 def trials_a_bar(results: Results) -> int:
@@ -99,14 +42,6 @@ def neighbours(attempt: Attempt, size: int) -> Iterator[tuple[int, list[Record]]
     for worker, own in by_worker.items():
         for first in range(0, len(own), size):
             yield worker, own[first : first + size]
-
-
-def slot_seconds(records: Sequence[Record]) -> SlotSeconds:
-    """Where the time of the slots went. In each attempt there are as many slots as trials ran at the same time."""
-    learning = sum(record.attempt_cpu_s for record in records)
-    busy = sum(record.seconds for record in records)
-    held = sum(attempt.seconds * attempt.slots for attempt in attempts(records))
-    return SlotSeconds(learning, busy - learning, held - busy)
 
 
 def drawn(results: Results) -> list[Record]:

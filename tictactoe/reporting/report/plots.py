@@ -10,13 +10,12 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.ticker import MaxNLocator
 
 from tictactoe.experiment.results import Results
+from tictactoe.experiment.slots import attempts, slot_seconds
 from tictactoe.reporting.report.data import (
-    attempts,
     confidence,
     drawn,
     neighbours,
     sampled,
-    slot_seconds,
     trials_a_bar,
     with_curves,
 )
