@@ -19,7 +19,7 @@ from tictactoe.experiment import slots
 from tictactoe.experiment.record import Record, part
 from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.experiment.summary import Fresh
-from tictactoe.reporting.report import board, data
+from tictactoe.reporting.report import board, configurations, data, plots
 from tictactoe.reporting.report import page as report
 from tictactoe.text import games, trial_name
 
@@ -230,6 +230,24 @@ def test_one_trial_that_never_learned(tmp_path: Path) -> None:
     assert not {"Finalists", "Each hyperparameter"} & {*page.texts("h2")}
 
 
+def again(results: Results, chapters: list[report.Chapter], **values: Any) -> str:
+    """The last chapter, of results with such values in their summary."""
+    changed = replace(results, summary=replace(results.summary, **values))
+    return rendered(changed, chapters).texts("section")[-1]
+
+
+def test_the_same_again_promises_what_holds(results: Results, chapters: list[report.Chapter]) -> None:
+    same = "Whoever runs the command again and reads the same digest has found the same."
+    assert same in again(results, chapters) and "--max-concurrent" not in again(results, chapters)
+    for other in (again(results, chapters, truncated=True), again(results, chapters, num_errors=1, errors={30: "late"})):
+        assert same not in other
+    asha = replace(results.summary.settings, scheduler="asha")
+    assert "--scheduler asha --max-concurrent 1" in again(results, chapters, settings=asha)
+    assert same in again(results, chapters, settings=asha)  # its trials ran one after another
+    overlapping = replace(results, records=[replace(record, started_s=0.0, ended_s=1.0) for record in results.records])
+    assert "several ran at the same time" in again(overlapping, chapters, settings=asha)
+
+
 def test_few_fresh_seeds_say_little(results: Results, chapters: list[report.Chapter]) -> None:
     (first, *_) = results.summary.selection.finalists
     first = replace(first, seeds=1, median=500.0)
@@ -278,13 +296,15 @@ def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, mon
     shown = data.drawn(large)
     assert len(shown) == 10 and results.winner.index in [record.index for record in shown]
     assert {large.ranked[0].index, large.ranked[-1].index} <= {record.index for record in shown}
-    chapters = report.make_chapters(large)
-    captions = {plot.name: plot.caption for chapter in chapters for plot in chapter.plots}
-    for name in ("games-to-optimal", "parallel-coordinates", "hyperparameter-gamma", "exploitability", "loss-vs-random"):
-        assert captions[name].endswith(
-            " Of 300 trials 10 are drawn, from the best to the worst in even steps. trials.csv has all."
-        )
-    assert captions["timeline"].endswith(" A bar stands for up to 30 trials of a worker, one after another.")
+    left_out = " Of 300 trials 10 are drawn, from the best to the worst in even steps. trials.csv has all."
+    for plot in (
+        plots.games_to_optimal(large),
+        plots.learning_curve(large, plots.MEASURES[0]),
+        configurations.hyperparameter(large, "gamma"),
+        configurations.parallel_coordinates(large),
+    ):
+        assert plot.caption.endswith(left_out)
+    assert plots.timeline(large).caption.endswith(" A bar stands for up to 30 trials of a worker, one after another.")
     bars = [group for attempt in slots.attempts(large.records) for group in data.neighbours(attempt, 30)]
     assert sorted(record.index for _, group in bars for record in group) == list(range(300))
     assert all({record.worker for record in group} == {worker} and len(group) <= 30 for worker, group in bars)

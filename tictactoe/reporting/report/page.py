@@ -5,6 +5,7 @@ Words and markup are in templates/; here is what they are filled with.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tictactoe.core.game import Board
 from tictactoe.core.learner import QLearner
 from tictactoe.core.solution import best_wins
 from tictactoe.experiment.results import Results
+from tictactoe.experiment.slots import attempts
 from tictactoe.experiment.summary import Summary
 from tictactoe.reporting.report import board, data
 
@@ -125,6 +127,7 @@ def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> 
             finalists=_finalists(summary),
             confidence=data.confidence(summary.best.fresh) if summary.best.fresh else "",
             command=_command(summary),
+            one_by_one=all(attempt.slots == 1 for attempt in attempts(results.records)),
             policy=board.embed(learner),
             style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
             script="".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("policy.js", "board.js")),
@@ -172,7 +175,7 @@ def _finalists(summary: Summary) -> list[tuple[str, ...]]:
 
 
 def _command(summary: Summary) -> str:
-    """The command that finds the same."""
+    """The command that finds the same, where the same can be found again."""
     settings = summary.settings
     options = {
         "board": summary.board,
@@ -182,5 +185,5 @@ def _command(summary: Summary) -> str:
         "seed": summary.seed,
         "search": settings.search,
         "scheduler": settings.scheduler,
-    }
-    return " ".join(["python main.py", *(f"--{name} {value}" for name, value in options.items())])
+    } | ({"max-concurrent": 1} if settings.scheduler == "asha" else {})
+    return shlex.join(["python", "main.py", *(word for name, value in options.items() for word in (f"--{name}", str(value)))])
