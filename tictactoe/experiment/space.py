@@ -6,6 +6,8 @@ Tune's: random search, Optuna's search and the importance of hyperparameters all
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -82,10 +84,16 @@ def _extremes(entry: Any) -> list[Any]:
     return values
 
 
+def draws(seed: int) -> Iterator[Hyperparameters]:
+    """Independent random configurations without an end."""
+    generator, searched = np.random.default_rng(seeds.configurations(seed)), distributions()
+    while True:
+        yield hyperparameters({name: _draw(entry, generator) for name, entry in searched.items()})
+
+
 def sample(number: int, seed: int) -> list[Hyperparameters]:
-    """`number` independent random configurations; the first ones are the same for every `number`."""
-    generator = np.random.default_rng(seeds.configurations(seed))
-    return [hyperparameters({name: _draw(entry, generator) for name, entry in distributions().items()}) for _ in range(number)]
+    """The first `number` of `draws`."""
+    return list(islice(draws(seed), number))
 
 
 def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:

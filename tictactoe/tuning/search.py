@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from tictactoe.experiment import journal as journals
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.slots import slot_seconds
-from tictactoe.experiment.space import sample
+from tictactoe.experiment.space import draws
 from tictactoe.experiment.summary import TrialsCost
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.resources import shares
@@ -168,8 +169,8 @@ def _tuner(
 ) -> tune.Tuner:
     searcher: Searcher
     if settings.search == "random":
-        configurations = sample(settings.num_samples, settings.seed)
-        searcher = RandomSearch((index, configurations[index]) for index in missing)
+        wanted, all_of_them = set(missing), islice(draws(settings.seed), settings.num_samples)
+        searcher = RandomSearch((index, drawn) for index, drawn in enumerate(all_of_them) if index in wanted)
     else:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         searcher = LaggedOptuna(settings.seed, missing, records, failures)
