@@ -141,7 +141,8 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
         cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
         content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
-        pages = page.write_or_say(folder.path, learner, content, console.print)
+        shown = results.Results(folder.path.name, content, outcome.records, outcome.failures)
+        pages = page.write_or_say(folder.path, learner, shown, console.print)
         if interrupt.event.is_set():
             return False
         summary.write(folder.path, content)  # from now on the search is finished

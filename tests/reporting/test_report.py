@@ -65,12 +65,12 @@ def test_importance_is_of_trials_that_used_their_budget(small: Results) -> None:
 
 def test_a_report_that_cannot_be_made_is_told_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner, said = made_up.results(tmp_path, trials=1, seeds=1, games=200), list[str]()
-    summary = summaries.finished(tmp_path)
+    results = Results.read(tmp_path)
     (tmp_path / summaries.FILE).unlink()  # it is written after the report
-    assert report.write_or_say(tmp_path, learner, summary, said.append) == [tmp_path / "report.html"]
+    assert report.write_or_say(tmp_path, learner, results, said.append) == [tmp_path / "report.html"]
     (tmp_path / "report.html").unlink()
     monkeypatch.setattr(report, "render", lambda *arguments: 1 / 0)
-    assert report.write_or_say(tmp_path, learner, summary, said.append) == []
+    assert report.write_or_say(tmp_path, learner, results, said.append) == []
     assert len(said) == 1 and "ZeroDivisionError" in said[0] and f"main.py report {tmp_path.name}" in said[0]
     assert not (tmp_path / "report.html").exists()
 
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     learner = made_up.results(tmp_path, trials=1, seeds=1, games=200)
     (tmp_path / "plots").write_text("in the way")
     with pytest.raises(OSError):
-        report.write_or_say(tmp_path, learner, summaries.finished(tmp_path), pytest.fail)
+        report.write_or_say(tmp_path, learner, Results.read(tmp_path), pytest.fail)
     assert not (tmp_path / "report.html").exists()
 
 

@@ -16,8 +16,8 @@ from tictactoe import files
 from tictactoe.errors import UserError
 from tictactoe.experiment import journal, summary
 from tictactoe.experiment.fingerprint import fingerprint
-from tictactoe.experiment.record import FORMAT, Failure
-from tictactoe.experiment.results import all_failed, write_unfinished
+from tictactoe.experiment.record import FORMAT, Failure, Record
+from tictactoe.experiment.results import all_failed, unfinished, write_unfinished
 from tictactoe.experiment.summary import Summary, Unfinished
 from tictactoe.settings import Settings
 from tictactoe.text import count
@@ -70,7 +70,7 @@ class Folder:
         if self.finished:
             yield
             return
-        write_unfinished(self.path, self._settings, "interrupted")
+        summary.write(self.path, unfinished(self._settings, self._num_finished, self._failures, False, "interrupted"))
         try:
             yield
         except UserError:  # nothing has been run
@@ -141,6 +141,7 @@ class Folder:
         content = summary.read(self.path)
         damage = self._damage(content, len(entries))
         self.notes += lines or damage
+        self._num_finished = sum(isinstance(entry, Record) for entry in entries)
         self._failures = [entry for entry in entries if isinstance(entry, Failure)]
         self._final = [failure.is_final(self._settings) for failure in self._failures]
         self.finished = isinstance(content, Summary) and not damage and all(self._final) and not self._has_more_time(content)

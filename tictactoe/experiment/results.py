@@ -69,9 +69,9 @@ class Results:
     """The same."""
 
     @classmethod
-    def read(cls, folder: Path, summary: Summary | None = None) -> Results:
-        """`summary` is what summary.json says or will say. Raises UserError when the folder holds no finished search."""
-        return cls(folder.name, summary or summaries.finished(folder), *read_trials(folder))
+    def read(cls, folder: Path) -> Results:
+        """Raises UserError when the folder holds no finished search."""
+        return cls(folder.name, summaries.finished(folder), *read_trials(folder))
 
     @property
     def budget(self) -> int:
@@ -104,7 +104,7 @@ def compile_results(
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
     worth = evaluate(learner, settled=settles_ties(learner.board))
-    frame = unfinished(settings, outcome.records, outcome.failures, outcome.truncated, "finished")
+    frame = unfinished(settings, len(outcome.records), outcome.failures, outcome.truncated, "finished")
     summary = Summary(
         **{name: getattr(frame, name) for name in names(Unfinished)},
         best=Best(
@@ -130,19 +130,19 @@ def compile_results(
 
 def unfinished(
     settings: Settings,
-    records: Sequence[Record],
+    finished: int,
     failures: Sequence[Failure],
     truncated: bool,
     status: Status,
 ) -> Unfinished:
-    """What summary.json says in any state."""
+    """What summary.json says in any state; `finished` trials have not failed."""
     return Unfinished(
         status=status,
         truncated=truncated,
         board=settings.board,
         seed=settings.seed,
         settings=SearchSettings(**{name: getattr(settings, name) for name in names(SearchSettings)}),
-        num_trials=len(records) + len(failures),
+        num_trials=finished + len(failures),
         num_errors=len(failures),
         errors={failure.index: failure.error for failure in failures},
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -152,7 +152,7 @@ def unfinished(
 def write_unfinished(folder: Path, settings: Settings, status: Literal["interrupted", "failed"]) -> None:
     """Write a summary that says that the search is "interrupted" or has "failed"."""
     records, failures = read_trials(folder)
-    summaries.write(folder, unfinished(settings, records, failures, False, status))
+    summaries.write(folder, unfinished(settings, len(records), failures, False, status))
 
 
 def all_failed(failures: Sequence[Failure]) -> str:

@@ -54,13 +54,13 @@ class Chapter:
         return self.title.lower().replace(" ", "-")
 
 
-def write(folder: Path, learner: QLearner, summary: Summary | None = None) -> Path:
+def write(folder: Path, learner: QLearner, results: Results | None = None) -> Path:
     """Write report.html, and its plots as PNG to plots/, into the folder of a finished search. Returns the report's path.
 
-    `learner` is the one behind the folder's policy.json. `summary` is what summary.json will say, where it is not written
-    yet. Raises UserError when the search is not finished, and OSError when the folder cannot be written to.
+    `learner` is the one behind the folder's policy.json. `results` are what the folder will hold, where summary.json is
+    not written yet. Raises UserError when the search is not finished, and OSError when the folder cannot be written to.
     """
-    results = Results.read(folder, summary)
+    results = results or Results.read(folder)
     chapters = make_chapters(results)
     page = render(results, chapters, learner)
     (folder / "plots").mkdir(exist_ok=True)
@@ -71,13 +71,13 @@ def write(folder: Path, learner: QLearner, summary: Summary | None = None) -> Pa
     return folder / "report.html"
 
 
-def write_or_say(folder: Path, learner: QLearner, summary: Summary, say: Callable[[str], None]) -> list[Path]:
+def write_or_say(folder: Path, learner: QLearner, results: Results, say: Callable[[str], None]) -> list[Path]:
     """Do as `write` does, or say in one line why that cannot be done: a search with all its results must not fail for a plot.
 
     Returns what was written. Raises OSError when the folder cannot be written to.
     """
     try:
-        return [write(folder, learner, summary)]
+        return [write(folder, learner, results)]
     except OSError:
         raise
     except Exception as error:
