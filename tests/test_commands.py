@@ -97,6 +97,14 @@ def test_a_path_to_the_folder_or_into_it_does_as_well(tmp_path: Path, monkeypatc
             find(results, name)
 
 
+def test_searches_of_another_version_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "old", '{"status": "finished"}', 600)
+    with pytest.raises(
+        UserError, match=r"no finished search in .*, but 1 of another version .*; run one with `python main.py`"
+    ):
+        find(tmp_path, None)
+
+
 @pytest.mark.parametrize("command", ["play", "report"])
 def test_no_search_is_one_line_and_exit_2(tmp_path: Path, command: str) -> None:
     for arguments, part in (([], "no finished search in"), (["mine"], "NAME 'mine': no such search")):

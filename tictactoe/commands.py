@@ -71,7 +71,11 @@ def find(results_dir: Path, name: str | None) -> Path:
     if name is None:
         if finished:
             return finished[0]
-        raise UserError(f"no finished search in {results_dir}; run one with `python main.py`, or name another --results-dir")
+        old = list(states.values()).count(summary.ANOTHER_VERSION)
+        but = f", but {old} of another version of this program" if old else ""
+        raise UserError(
+            f"no finished search in {results_dir}{but}; run one with `python main.py`, or name another --results-dir"
+        )
     folder = _folder(results_dir, name)
     state = None if folder is None else states.get(folder) or summary.state(folder)
     if folder is not None and state == "finished":
