@@ -24,7 +24,7 @@ def test_a_port_that_was_taken_since_preflight_looked(monkeypatch: pytest.Monkey
         interrupt = Interrupt()
         monkeypatch.setattr(interrupt, "reinstall", lambda: None)  # the signals are the tests' own
         try:
-            address = cluster.Launch(made.settings(), 1, taken).wait(interrupt)
+            address = cluster.Launch(made.settings(), 1, taken).wait(interrupt, print)
             assert address is not None and re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
             assert taken < int(address.rpartition(":")[2]) <= taken + cluster.PORT_TRIES
         finally:

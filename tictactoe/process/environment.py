@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tictactoe import env_file, files
 from tictactoe.env_file import PREFIX, is_placeholder
+from tictactoe.process import ray_address
 
 DEFAULTS = {
     "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
@@ -24,6 +25,9 @@ DEFAULTS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: see Interrupt
     "WANDB_SILENT": "true",
 }
+LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""Has a Ray of our own take 127.0.0.1 (or ::1) for its address: only its dashboard is for others, and a firewall or VPN on the
+machine's other addresses is of no account. Ray does so by itself where it does not support several nodes."""
 
 
 def prepare() -> dict[str, str]:
@@ -34,7 +38,8 @@ def prepare() -> dict[str, str]:
     3. NUMBA_CACHE_DIR, where an image has brought compiled code along: before Numba is imported, by anything of `core`.
     4. The lines of `.env` that are not ours (WANDB_*, RAY_*, ...), where the environment does not set them: before Ray and
        W&B are imported, which read them then.
-    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything.
+    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything. Where RAY_ADDRESS names no running
+       Ray (empty, `local`), it is taken out.
 
     Raises OSError where no temporary file can be written, UserError for a `.env` that cannot be read.
     """
@@ -50,6 +55,9 @@ def prepare() -> dict[str, str]:
             os.environ[name] = os.environ.get(name) or value  # a variable that is set but empty says nothing
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if ray_address.existing() is None:
+        os.environ.pop("RAY_ADDRESS", None)  # Ray would look at an empty one too
+        os.environ.setdefault(*LOOPBACK_ONLY)
     return lines
 
 

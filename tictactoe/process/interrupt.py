@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 EXIT_SECONDS = 6.0
@@ -28,6 +29,8 @@ class Interrupt:
         """Whether `Tuner.fit` runs, which returns on SIGUSR1 as if all were done; the flag tells the difference."""
         self.exit_code = 75
         """What the process ends with when the deadline passes."""
+        self.last_words = "interrupted"
+        """What is printed then; empty once it has been said."""
 
     def install(self) -> None:
         """Take over both signals; only the main thread can."""
@@ -59,6 +62,9 @@ class Interrupt:
         try:
             # The vital ones end with us anyway; seeing them go first, Ray's library would abort this process.
             processes.kill(p for p in processes.ray_processes() if processes.name_of(p) not in processes.VITAL)
+            if code is None and self.last_words:
+                with suppress(OSError):
+                    os.write(1, f"{self.last_words}\n".encode(errors="replace"))
         finally:
             os._exit(self.exit_code if code is None else code)
 

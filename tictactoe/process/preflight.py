@@ -16,6 +16,7 @@ import psutil
 from rich.console import Console
 
 from tictactoe.errors import UserError
+from tictactoe.process import ray_address
 from tictactoe.process.cgroup import CGROUP, memory_limit_mib, usable_cpus
 from tictactoe.process.environment import provide_token
 from tictactoe.settings import Settings
@@ -67,9 +68,12 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
     except RuntimeError:
         preflight.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
     _token(preflight, settings)
-    if os.environ.get("RAY_ADDRESS"):
+    if address := ray_address.existing():
+        if problem := ray_address.problem(address):
+            preflight.fatal.append(problem)
         _shared_results(preflight, settings)
     else:
+        _paths(preflight)
         _slots(preflight, settings, cgroup)
         _shared_memory(preflight, shm)
         _free_port(preflight, settings)
@@ -90,6 +94,11 @@ def show(console: Console, preflight: Preflight, tracking: str) -> int:
     console.print(tracking)
     console.print("a search would not start" if preflight.fatal else "ready")
     return 2 if preflight.fatal else 0
+
+
+def times_in(whole: float, part: float) -> int:
+    """How often a reservation fits. Ray counts resources in ten-thousandths; in binary fractions 1.0 // 0.1 is 9."""
+    return round(whole * 10_000) // max(1, round(part * 10_000))
 
 
 def is_shared(path: Path) -> bool:
@@ -113,6 +122,13 @@ def _writable(preflight: Preflight, option: str, folder: Path) -> None:
         preflight.fatal.append(f"{option} {folder}: cannot be written ({error.strerror}); name a writable folder")
 
 
+def _paths(preflight: Preflight) -> None:
+    """Ray hands paths on in command lines that are taken apart at backslashes."""
+    for what, path in (("the Python environment", sys.executable), ("the folder for temporary files", tempfile.gettempdir())):
+        if "\\" in path or "\n" in path:
+            preflight.fatal.append(f"{what} is {path}: Ray cannot start from a path with a backslash; use another folder")
+
+
 def _shared_results(preflight: Preflight, settings: Settings) -> None:
     """A Ray of several nodes refuses local results, which each node would keep to itself; how many there are it alone knows."""
     if not is_shared(settings.results_dir):
@@ -131,7 +147,7 @@ def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
             "or give more CPUs"
         )
         return
-    trials = min(int(cpus // wanted), settings.max_concurrent or settings.num_samples, settings.num_samples)
+    trials = min(times_in(cpus, wanted), settings.max_concurrent or settings.num_samples, settings.num_samples)
     needed, limit = BASE_MIB + TRIAL_MIB * trials, memory_limit_mib(cgroup)
     if limit is not None and limit < needed:
         fewer = "" if trials == 1 else ", or use a lower --max-concurrent"

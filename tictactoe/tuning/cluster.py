@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import tempfile
 import threading
 import time
@@ -16,16 +18,23 @@ import psutil
 import ray
 
 from tictactoe.errors import UserError
-from tictactoe.process import processes, reaper
+from tictactoe.process import processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
 from tictactoe.settings import Settings
-from tictactoe.text import reason
+from tictactoe.tuning import existing, logs
+from tictactoe.tuning.workers import Wait
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
 ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+START_SECONDS = 120.0
+"""How long a Ray of our own may take to come up; Ray itself gives most of its parts 30 s."""
+CONNECT_SECONDS = 20.0
+"""How long a Ray that runs already may take to answer."""
+GONE_LOOKS = 3
+"""So often in a row nobody answers at RAY_ADDRESS, and that Ray has gone."""
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -40,7 +49,7 @@ class Launch:
         if ray.is_initialized():
             ray.shutdown()
         self._settings = settings
-        self._existing = os.environ.get("RAY_ADDRESS")
+        self._existing = ray_address.existing()
         arguments: dict[str, Any] = {
             "address": self._existing or "local",
             "log_to_driver": settings.verbose,
@@ -56,6 +65,9 @@ class Launch:
             }
             if (directory := _plasma_directory()) is not None:
                 arguments["_plasma_directory"] = directory
+            if (quoted := shlex.quote(sys.executable)) != sys.executable:
+                # Ray writes the interpreter's path into a line for a shell as it is.
+                arguments["runtime_env"] = {"py_executable": quoted}
         if not settings.verbose:
             for name in ("ray", "ray.tune", "ray.train"):  # what goes wrong with a trial is told in one line of ours
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -65,28 +77,63 @@ class Launch:
         # stays, since Linux sends Ray's processes their parent-death signal when the thread that made them ends.
         threading.Thread(target=self._initialize, args=(arguments,), daemon=True).start()
 
-    def wait(self, interrupt: Interrupt) -> str | None:
-        """The dashboard's address once Ray is up; None if interrupted meanwhile.
+    def wait(self, interrupt: Interrupt, say: Callable[[str], None]) -> str | None:
+        """The dashboard's address once Ray is up; None if interrupted meanwhile. `say` hears what a long wait is for.
 
-        Raises UserError when it lacks what a trial needs, RuntimeError when it does not come up.
+        Raises UserError when the Ray at RAY_ADDRESS will not do, or one lacks what a trial needs; RuntimeError when
+        our own does not come up.
         """
+        waiting = Wait("", say, CONNECT_SECONDS if self._existing else START_SECONDS)
         while not self._done.wait(0.1):
             if interrupt.event.is_set():
                 return None
             interrupt.reinstall()  # Ray's library puts a handler that prints a stack in front
+            waiting.what = self._missing()
+            if waiting.is_over():
+                self._result = TimeoutError(f"still waiting for {waiting.what} after {waiting.limit:.0f} s")
+                break
         interrupt.reinstall()
         started = self._result
+        if isinstance(started, UserError):
+            raise started
         if isinstance(started, BaseException):
-            raise RuntimeError(f"Ray did not start: {reason(started)}") from started
+            raise self._failed(started) from started
         self._require()
-        url = str(started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}")
-        if not self._existing and self._settings.dashboard_host in ALL_ADDRESSES:  # Ray names one that only this machine knows
-            url = f"localhost:{url.rpartition(':')[2]}"
-        return f"http://{url}"
+        return f"http://{self._dashboard(str(started.address_info.get('webui_url') or ''))}"
+
+    def _dashboard(self, found: str) -> str:
+        """Host and port of the dashboard, for a browser on this machine."""
+        host, port = self._settings.dashboard_host, found.rpartition(":")[2] or self._settings.dashboard_port
+        if self._existing:
+            return found or "(that Ray has no dashboard)"
+        if host in ALL_ADDRESSES:  # Ray names one that only this machine knows
+            host = "localhost"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _missing(self) -> str:
+        """What Ray's start waits for at the moment."""
+        if self._existing:
+            return f"the Ray at {self._existing}"
+        there = {processes.name_of(process) for process in processes.ray_processes()}
+        if "gcs_server" not in there:
+            return "Ray's gcs_server"
+        return "Ray's raylet" if "raylet" in there else "Ray's dashboard"
+
+    def _failed(self, error: BaseException) -> Exception:
+        """The error to end with."""
+        if self._existing:
+            return UserError(f"RAY_ADDRESS {self._existing}: {logs.cause(error)}; mend that Ray, or {ray_address.OWN}")
+        why = logs.cause(error)
+        if found := logs.last_words():
+            why += f"; {found}"
+        remedy = "a shorter TMPDIR, without RAY_TMPDIR" if "AF_UNIX" in why else "--verbose shows more"
+        return RuntimeError(f"Ray did not start: {why}; {remedy}")
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
         for _ in range(PORT_TRIES):
             try:
+                if self._existing:
+                    arguments["address"] = existing.require(self._existing)
                 self._result = ray.init(**arguments)
                 break
             except BaseException as error:  # handed to the main thread
@@ -145,16 +192,27 @@ def stopped_at_end(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def watched(lost: Callable[[], None]) -> Iterator[None]:
-    """Call `lost` when the local Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
+def watched(lost: Callable[[str], None]) -> Iterator[None]:
+    """Call `lost` with the reason when Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
     stopped = threading.Event()
     vital = [process for process in processes.ray_processes() if processes.name_of(process) in processes.VITAL]
+    # The raylet ends when the gcs_server has, not the other way round.
+    watch = {processes.name_of(process): process for process in vital}
+    gcs = ray.get_runtime_context().gcs_address if ray_address.existing() else None
+
+    def reason() -> str | None:
+        for name in ("gcs_server", "raylet"):
+            if name in watch and not processes.lives(watch[name]):
+                return f"Ray's {name} died"
+        if gcs is not None and all(ray_address.problem(gcs) for _ in range(GONE_LOOKS)):
+            return f"the Ray at RAY_ADDRESS {ray_address.existing()} has gone"
+        return None
 
     def run() -> None:
         while not stopped.wait(1.0):
-            if not all(map(processes.lives, vital)):
+            if why := reason():
                 if not stopped.is_set():
-                    lost()
+                    lost(why)
                 return
 
     thread = threading.Thread(target=run, daemon=True)

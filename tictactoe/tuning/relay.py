@@ -19,21 +19,30 @@ from tictactoe.tuning.trial import state_file
 
 
 class Observer(Protocol):
-    """What wants to hear of trials while the search runs. Called from the driver; must not block."""
+    """What wants to hear of trials while the search runs. Called from the driver; must not block.
+
+    Who inherits from it need not listen to all.
+    """
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """The trials that earlier attempts have finished, and those that have failed and are not run again."""
+        return
 
-    def trial_started(self, index: int, config: Hyperparameters) -> None: ...
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        return
 
-    def trial_reported(self, index: int, progress: Progress, final: bool) -> None: ...
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        return
 
-    def trial_finished(self, record: Record) -> None: ...
+    def trial_finished(self, record: Record) -> None:
+        return
 
-    def trial_failed(self, failure: Failure) -> None: ...
+    def trial_failed(self, failure: Failure) -> None:
+        return
 
     def trial_noted(self, index: int, text: str) -> None:
         """Something that the user should know of a trial."""
+        return
 
 
 class Relay(tune.Callback):

@@ -19,6 +19,7 @@ from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.space import sample
 from tictactoe.experiment.summary import TrialsCost
 from tictactoe.process.interrupt import Interrupt
+from tictactoe.process.preflight import times_in
 from tictactoe.settings import Settings
 from tictactoe.text import reason, trial_name
 from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna
@@ -70,10 +71,10 @@ def slots(settings: Settings) -> int:
     """Trials that run at a time in the Ray that is up."""
     fitting = 0
     for resources in node_resources():
-        here = resources.get("CPU", 0.0) // settings.cpus_per_trial
+        here = times_in(resources.get("CPU", 0.0), settings.cpus_per_trial)
         if settings.gpus_per_trial:
-            here = min(here, resources.get("GPU", 0.0) // settings.gpus_per_trial)
-        fitting += int(here)
+            here = min(here, times_in(resources.get("GPU", 0.0), settings.gpus_per_trial))
+        fitting += here
     return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
