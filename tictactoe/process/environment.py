@@ -17,6 +17,9 @@ DEFAULTS = {
     "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
     "RAY_DEDUP_LOGS": "0",
+    # As where Ray supports one node only: its address is 127.0.0.1 (or ::1). So only the dashboard is for other machines, and
+    # a firewall or VPN on this one's other addresses is of no account. An address in RAY_ADDRESS is taken as it is, too.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_prestart_worker_first_driver": "0",  # workers beside those of the first tasks would only take memory
     "RAY_USAGE_STATS_ENABLED": "0",
     # Its kills are errors that Tune does not know and ends the search for. The kernel's it knows: it tries the trial again.
@@ -25,9 +28,6 @@ DEFAULTS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: see Interrupt
     "WANDB_SILENT": "true",
 }
-LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-"""Has a Ray of our own take 127.0.0.1 (or ::1) for its address: only its dashboard is for others, and a firewall or VPN on the
-machine's other addresses is of no account. Ray does so by itself where it does not support several nodes."""
 
 
 def prepare() -> dict[str, str]:
@@ -57,7 +57,6 @@ def prepare() -> dict[str, str]:
         os.environ.setdefault(name, value)
     if ray_address.existing() is None:
         os.environ.pop("RAY_ADDRESS", None)  # Ray would look at an empty one too
-        os.environ.setdefault(*LOOPBACK_ONLY)
     return lines
 
 

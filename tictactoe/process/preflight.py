@@ -29,7 +29,7 @@ SMALL_SHM_MIB = 120
 PORT_SECONDS = 3.0
 """How long a named port is waited for, which a run that was killed just now may still hold."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a look, no file
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -210,7 +210,7 @@ def _free_port(preflight: Preflight, settings: Settings) -> None:
 def _is_free(host: str, port: int) -> bool:
     """Raises OSError when it cannot be listened on whoever else does."""
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:

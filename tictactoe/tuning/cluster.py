@@ -28,7 +28,10 @@ from tictactoe.tuning.workers import Wait
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
-ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+ALL_ADDRESSES = {"0.0.0.0": "localhost", "::": "::1"}  # noqa: S104 - looked up, not bound to
+"""Addresses that stand for all of a machine's, and by which a browser on it finds the dashboard then."""
+_LONG_FORM = {"::1": "0:0:0:0:0:0:0:1"}
+"""Ray makes 127.0.0.1 of ::1."""
 START_SECONDS = 120.0
 """How long a Ray of our own may take to come up; Ray itself gives most of its parts 30 s."""
 CONNECT_SECONDS = 20.0
@@ -59,7 +62,7 @@ class Launch:
             arguments |= {
                 "num_cpus": num_cpus,
                 "include_dashboard": True,
-                "dashboard_host": settings.dashboard_host,
+                "dashboard_host": _LONG_FORM.get(settings.dashboard_host, settings.dashboard_host),
                 "dashboard_port": port,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
@@ -103,11 +106,10 @@ class Launch:
 
     def _dashboard(self, found: str) -> str:
         """Host and port of the dashboard, for a browser on this machine."""
-        host, port = self._settings.dashboard_host, found.rpartition(":")[2] or self._settings.dashboard_port
         if self._existing:
             return found or "(that Ray has no dashboard)"
-        if host in ALL_ADDRESSES:  # Ray names one that only this machine knows
-            host = "localhost"
+        host = ALL_ADDRESSES.get(self._settings.dashboard_host, self._settings.dashboard_host)
+        port = found.rpartition(":")[2] or self._settings.dashboard_port
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _missing(self) -> str:

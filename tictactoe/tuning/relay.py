@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
 from tictactoe.text import one_line
 from tictactoe.tuning.trial import state_file
+
+KILL_SECONDS = 30.0
+"""So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
 
 
 class Observer(Protocol):
@@ -65,7 +69,8 @@ class Relay(tune.Callback):
         self._journal, self._attempt, self._observers, self._state_dir = journal, attempt, observers, state_dir
         self._give_up, self._interrupted = give_up, interrupted
         self._start = time.monotonic()
-        self._memory_kills = memory_kills()
+        self._memory_kills, self._killed_at = memory_kills(), deque[float]()
+        """How many processes the kernel has ended so far for want of memory, and when, for those that explain no loss yet."""
         self._started: dict[int, float] = {}
         self._ended: set[int] = set()
 
@@ -79,6 +84,7 @@ class Relay(tune.Callback):
             observer.trial_started(_index(trial), _config(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._look_for_kills()
         if result["error"]:
             self._fail(trial, result["error"])
             return
@@ -103,11 +109,16 @@ class Relay(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._fail(trial, self._reason(trial))
 
-    def _reason(self, trial: Any) -> str:
-        """Why a trial's process was lost, in one line."""
+    def _look_for_kills(self) -> None:
         before, self._memory_kills = self._memory_kills, memory_kills()
-        if self._memory_kills > before:
-            return "its process was ended for want of memory"
+        self._killed_at.extend([time.monotonic()] * (self._memory_kills - before))
+
+    def _reason(self, trial: Any) -> str:
+        """Why a trial's process was lost, in one line. The kernel may have ended somebody else's: an old kill is no reason."""
+        self._look_for_kills()
+        while self._killed_at:
+            if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
+                return "its process was ended for want of memory"
         return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
 
     def _fail(self, trial: Any, error: str) -> None:

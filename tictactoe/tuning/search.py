@@ -14,6 +14,7 @@ import optuna
 from ray import tune
 
 from tictactoe.experiment import journal as journals
+from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.space import sample
@@ -78,6 +79,11 @@ def slots(settings: Settings) -> int:
     return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
+def startable(settings: Settings, missing: Sequence[int]) -> int:
+    """How many of the missing trials may start before any has ended."""
+    return len(missing) if settings.search == "random" else sum(index < missing[0] + LAG for index in missing)
+
+
 class TimeBudget(tune.Stopper):
     """Ends the search after some seconds. Ray Tune's own one goes by the wall clock, which may be set meanwhile."""
 
@@ -110,7 +116,7 @@ def _fit(
         settings.trial_timeout,
         settings.cpus_per_trial,
         settings.gpus_per_trial,
-        slots=min(slots(settings), len(missing)),
+        slots=min(slots(settings), startable(settings, missing)),
         attempt=uuid4().hex,
     )
     relay = Relay(journal, attempt, observers, interrupt.end_fit, interrupt.event.is_set, state_dir)
