@@ -20,6 +20,8 @@ NONE_SECONDS = 60.0
 """So long there may be no process for trials, nor one that is on its way."""
 SLOW_SECONDS = 600.0
 """So long processes may be on their way, and the first trial too."""
+LOOK_SECONDS = 2.0
+"""Between two looks at all processes."""
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Processes of Ray's own that have titles as workers have them."""
 
@@ -47,7 +49,7 @@ class Patience:
     """With a Ray of our own that has no process for trials, though it is to have some."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+        self._say, self._next_look = say, 0.0
         self._restart()
 
     def _restart(self) -> None:
@@ -55,7 +57,10 @@ class Patience:
         self._cpu = time.process_time()
 
     def at_an_end(self) -> str | None:
-        """Why there is none, once that has lasted too long."""
+        """Why there is none, once that has lasted too long. May be asked at any time: it does not look at every one."""
+        if time.monotonic() < self._next_look:
+            return None
+        self._next_look = time.monotonic() + LOOK_SECONDS
         titles = [_title(process) for process in processes.ray_processes()]
         if ray_address.existing() or any(title.startswith("ray::") and not title.startswith(AGENTS) for title in titles):
             self._restart()
@@ -69,7 +74,7 @@ class Patience:
 
     def _moves(self) -> bool:
         """Whether a process is on its way for long, so that it does not die at once, or we are at work ourselves."""
-        return time.process_time() - self._cpu > self._wait.seconds / 2 or any(
+        return time.process_time() - self._cpu > self._wait.seconds / 4 or any(
             "_worker.py" in _title(process) and time.time() - process.create_time() > PATIENCE_SECONDS
             for process in processes.ray_processes()
         )
