@@ -124,23 +124,26 @@ def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finis
     assert (process.returncode, errors) == (0, "")
     assert output.count("W&B:") == 1  # nothing to tell of the runs of trials that were tried again
     assert "is tried again" in output
+    assert "\x1b" not in output and "raylet" not in output  # Ray's own words on it
     assert re.search(r"trial_0000\d  goes on after [\d,]{7,} games", output)
     assert digest_of(output) == undisturbed
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
-    program: Start, finish: Run, expected: str, summary: Callable[[], dict[str, Any]]
+    program: Start, finish: Run, expected: str, summary: Callable[[], dict[str, Any]], name: str
 ) -> None:
     process = program(*JOB)
     read_until(process, r"\[2/8\]")
     children = descendants(process)
-    next(child for child in children if child.name() == "raylet").kill()
+    next(child for child in children if child.name() == name).kill()
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < 10 + EXIT_SECONDS  # the contract's bound to notice, and to leave
     assert process.returncode == 1
-    assert "Ray's raylet died" in errors and "run the same command again" in errors
+    (line,) = errors.splitlines()
+    assert line == f"error: Ray's {name} died; finished trials are kept, run the same command again to go on"
     assert summary()["status"] == "failed"
     assert all_end(children)
     code, output, _ = finish(*JOB)

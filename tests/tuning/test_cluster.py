@@ -191,6 +191,20 @@ def test_a_port_that_was_taken_since_preflight_looked(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("OSError: AF_UNIX path length cannot exceed 107 bytes: 'x'", "RAY_TMPDIR to a folder with a shorter path"),
+        ("OSError: [Errno 28] No space left on device", "make room"),
+        ("PermissionError: [Errno 13] Permission denied: '/some/where/ray'", "RAY_TMPDIR to another folder"),
+        ("the dashboard died", "--verbose"),
+    ],
+)
+def test_each_reason_has_its_remedy(monkeypatch: pytest.MonkeyPatch, why: str, remedy: str) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/some/where")
+    assert remedy in cluster._remedy(why)
+
+
+@pytest.mark.parametrize(
     ("options", "parts"),
     [
         ({"gpus_per_trial": 9.0}, ("--gpus-per-trial 9", "than 1;", "--gpus-per-trial 1 or less")),

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 
 from tictactoe.errors import UserError
 from tictactoe.process import processes, ray_address, reaper
@@ -71,6 +72,7 @@ class Launch:
             if (quoted := shlex.quote(sys.executable)) != sys.executable:
                 # Ray writes the interpreter's path into a line for a shell as it is.
                 arguments["runtime_env"] = {"py_executable": quoted}
+        worker._worker_logs_enabled = settings.verbose  # of the raylet's words on lost workers too, which are long
         if not settings.verbose:
             for name in ("ray", "ray.tune", "ray.train"):  # what goes wrong with a trial is told in one line of ours
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -128,8 +130,7 @@ class Launch:
         why = logs.cause(error)
         if found := logs.last_words():
             why += f"; {found}"
-        remedy = "a shorter TMPDIR, without RAY_TMPDIR" if "AF_UNIX" in why else "--verbose shows more"
-        return RuntimeError(f"Ray did not start: {why}; {remedy}")
+        return RuntimeError(f"Ray did not start: {why}; {_remedy(why)}")
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
         for _ in range(PORT_TRIES):
@@ -224,6 +225,17 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+
+
+def _remedy(why: str) -> str:
+    """What helps where Ray does not start for this reason."""
+    if "AF_UNIX" in why:
+        return "set RAY_TMPDIR to a folder with a shorter path"
+    if "Errno 28" in why or "No space" in why:
+        return "make room there"
+    if (folder := os.environ.get("RAY_TMPDIR", "")) and folder in why:
+        return "set RAY_TMPDIR to another folder that can be written to"
+    return "--verbose shows more"
 
 
 def _plasma_directory() -> str | None:
