@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
 from tictactoe.settings import Settings
 from tictactoe.tuning import existing, logs
-from tictactoe.tuning.workers import Wait
+from tictactoe.tuning.workers import Wait, title
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
@@ -198,7 +198,7 @@ def stopped_at_end(folder: Path) -> Iterator[None]:
 def watched(lost: Callable[[str], None]) -> Iterator[None]:
     """Call `lost` with the reason when Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
     stopped = threading.Event()
-    vital = [process for process in processes.ray_processes() if processes.name_of(process) in processes.VITAL]
+    vital = [process for process in _ours_or_the_nodes() if processes.name_of(process) in processes.VITAL]
     # The raylet ends when the gcs_server has, not the other way round.
     watch = {processes.name_of(process): process for process in vital}
     gcs = ray.get_runtime_context().gcs_address if ray_address.existing() else None
@@ -225,6 +225,14 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+
+
+def _ours_or_the_nodes() -> Iterable[psutil.Process]:
+    """The processes of our own Ray; of one that runs already, those of the node that this machine is."""
+    if not ray_address.existing():
+        return processes.ray_processes()
+    node = ray.get_runtime_context().get_node_id()
+    return [process for process in psutil.process_iter() if node in title(process)]
 
 
 def _remedy(why: str) -> str:

@@ -33,7 +33,10 @@ def require(address: str) -> str:
     if why := problem(found):
         raise UserError(why)
     if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
-        why = _unfit(found)
+        try:
+            why = _unfit(found)
+        except grpc.RpcError as error:
+            why = f"what listens there does not answer as Ray does ({error.code().name.lower()}); set a Ray's address"
         if why is not None:
             raise UserError(f"RAY_ADDRESS {address}: {why}, or {OWN}")
     return found
@@ -56,13 +59,15 @@ def _unfit(target: str) -> str | None:
                 )
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.UNAUTHENTICATED:
-                return f"what listens there does not answer as Ray does ({error.code().name.lower()}); set a Ray's address"
+                raise
             if not ours:
                 return "that Ray asks for a token; unset RAY_AUTH_MODE, set RAY_AUTH_TOKEN to that Ray's"
             token = _get_authentication_metadata_tuple()
             try:
                 reply = values.InternalKVGet(about, timeout=CALL_SECONDS, metadata=token)
-            except grpc.RpcError:
+            except grpc.RpcError as refused:
+                if refused.code() != grpc.StatusCode.UNAUTHENTICATED:
+                    raise
                 return "that Ray has another token; set RAY_AUTH_TOKEN to the one that it was started with"
         if why := _other_version(reply.value):
             return why

@@ -31,7 +31,8 @@ class Wait:
 
     def __init__(self, what: str, say: Callable[[str], None], limit: float) -> None:
         self.what, self.limit = what, limit
-        self._say, self._began, self._said = say, time.monotonic(), False
+        self.said = False
+        self._say, self._began = say, time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -39,8 +40,8 @@ class Wait:
         return time.monotonic() - self._began
 
     def is_over(self) -> bool:
-        if self.seconds > PATIENCE_SECONDS and not self._said:
-            self._said = True
+        if self.seconds > PATIENCE_SECONDS and not self.said:
+            self.said = True
             self._say(f"waiting for {self.what}, {self.limit:.0f} s at most")
         return self.seconds > self.limit
 
@@ -53,7 +54,7 @@ class Patience:
         self._restart()
 
     def _restart(self) -> None:
-        self._wait = Wait("Ray to start the processes of trials", self._say, NONE_SECONDS)
+        self.wait = Wait("Ray to start the processes of trials", self._say, NONE_SECONDS)
         self._cpu = time.process_time()
 
     def at_an_end(self) -> str | None:
@@ -61,21 +62,21 @@ class Patience:
         if time.monotonic() < self._next_look:
             return None
         self._next_look = time.monotonic() + LOOK_SECONDS
-        titles = [_title(process) for process in processes.ray_processes()]
-        if ray_address.existing() or any(title.startswith("ray::") and not title.startswith(AGENTS) for title in titles):
+        titles = [title(process) for process in processes.ray_processes()]
+        if ray_address.existing() or any(words.startswith("ray::") and not words.startswith(AGENTS) for words in titles):
             self._restart()
             return None
-        if self._wait.seconds > NONE_SECONDS and self._moves():
-            self._wait.limit = SLOW_SECONDS
-        if not self._wait.is_over():
+        if self.wait.seconds > NONE_SECONDS and self._moves():
+            self.wait.limit = SLOW_SECONDS
+        if not self.wait.is_over():
             return None
         why = logs.last_words() or "its logs do not say why; --verbose shows more"
-        return f"Ray has started no process for trials in {self._wait.seconds:.0f} s: {why}"
+        return f"Ray has started no process for trials in {self.wait.seconds:.0f} s: {why}"
 
     def _moves(self) -> bool:
         """Whether a process is on its way for long, so that it does not die at once, or we are at work ourselves."""
-        return time.process_time() - self._cpu > self._wait.seconds / 4 or any(
-            "_worker.py" in _title(process) and time.time() - process.create_time() > PATIENCE_SECONDS
+        return time.process_time() - self._cpu > self.wait.seconds / 4 or any(
+            "_worker.py" in title(process) and time.time() - process.create_time() > PATIENCE_SECONDS
             for process in processes.ray_processes()
         )
 
@@ -97,7 +98,7 @@ def awaited(lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator
     What is yielded is to hear of the trials.
     """
     first, stopped, patience = FirstTrial(), threading.Event(), Patience(say)
-    begin = Wait("the first trial to start", say, SLOW_SECONDS)
+    begin = Wait("the first trial to start", lambda line: None if patience.wait.said else say(line), SLOW_SECONDS)
 
     def run() -> None:
         while not stopped.wait(1.0):
@@ -123,7 +124,7 @@ def _busy() -> str:
     return logs.last_words() or "its processes are there, but do not begin"
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     """A process's command line, which is a title for those of Ray's; empty where it has just ended."""
     try:
         return " ".join(process.cmdline())
