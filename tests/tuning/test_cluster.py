@@ -23,6 +23,7 @@ from tictactoe.errors import UserError
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import cluster
 
+RESULTS = "re s#u%20l?t$s"
 TINY = ("--num-samples", "2", "--seeds", "2", "--games", "5000", "--num-cpus", "2")
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -37,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     ) -> subprocess.Popen[str]:
         program = ("-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}; import main; main.run()") if code else ()
         environment = clean_environment(tmp_path, WANDB_MODE="disabled", TMPDIR=str(temporary), **variables)
-        command = [python, *(program or (str(root / "main.py"),)), "--results-dir", str(tmp_path / "re sults"), *options]
+        command = [python, *(program or (str(root / "main.py"),)), "--results-dir", str(tmp_path / RESULTS), *options]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -115,7 +116,7 @@ def test_a_deep_check_tries_a_trial_and_leaves_nothing(start: Start, tmp_path: P
     assert re.match(f"a trial of 1,000 games ran in {number}", ran)
     assert re.match(f"Ray stopped in {number}", stopped) and last == "ready, and tried"
     assert not left_in(temporary, 0.0)
-    assert not [*tmp_path.glob("re sults/*")]
+    assert not [*(tmp_path / RESULTS).glob("*")]
 
 
 @pytest.mark.slow

@@ -29,6 +29,10 @@ MOST = 300
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _HEAD = re.compile(r"^\[?\d{4}-\d\d-\d\d[^\]]*\]\s*|^\d{4}-\d\d-\d\d [\d:,.]+\s+\w+\s+\S+\s+--\s+|^\([\w.]+\)\s+")
 """What Ray puts before each line: date, process, level."""
+_EMPTY = re.compile(
+    r"\bThe last \d+ lines of\b|^To fix this, either:|\bprinting the last\b|^\s*-+\s*$|^\d{4}-\d\d-\d\d \S+\s+(INFO|DEBUG)\b"
+)
+"""Lines that only announce others."""
 _TELLING = (
     re.compile(r"^(\w+\.)*\w*(Error|Exception)\b[:(]"),  # the last line of a traceback
     re.compile(r"\b[CF] \d+ \d+\]|\bCheck failed\b"),
@@ -44,8 +48,8 @@ def cause(error: BaseException) -> str:
     while behind is not None:
         texts.append(str(behind) or type(behind).__name__)
         behind = behind.__cause__
-    lines = [line for text in texts for line in text.splitlines()]
-    return _most_telling(lines) or _clean(next(filter(str.strip, lines), type(error).__name__))
+    lines = [line for text in texts for line in text.splitlines() if line.strip() and not _EMPTY.search(line)]
+    return _most_telling(lines) or (_clean(lines[0]) if lines else "it did not come up in time")
 
 
 def last_words(folders: Sequence[Path] | None = None) -> str:
