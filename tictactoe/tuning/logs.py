@@ -32,7 +32,7 @@ _HEAD = re.compile(r"^\[?\d{4}-\d\d-\d\d[^\]]*\]\s*|^\d{4}-\d\d-\d\d [\d:,.]+\s+
 _EMPTY = re.compile(
     r"\bThe last \d+ lines of\b|^To fix this, either:|\bprinting the last\b|^\s*-+\s*$|^\d{4}-\d\d-\d\d \S+\s+(INFO|DEBUG)\b"
 )
-"""Lines that only announce others."""
+"""Lines that only announce others, or say that all is well."""
 _TELLING = (
     re.compile(r"^(\w+\.)*\w*(Error|Exception)\b[:(]"),  # the last line of a traceback
     re.compile(r"\b[CF] \d+ \d+\]|\bCheck failed\b"),
