@@ -17,7 +17,7 @@ FULL = "OSError: [Errno 28] No space left on device"
     [
         ("plain", "plain"),
         ("", "RuntimeError"),
-        ("The last 20 lines of /tmp/x/dashboard.log:\n2026-11-25 21:33:18,974\tINFO head.py:1 -- ok", "it did not come up in time"),
+        ("The last 20 lines of /x/d.log:\n2026-11-25 21:33:18,974\tINFO head.py:1 -- ok", "it did not come up in time"),
         (
             "Failed to start the dashboard\nThe last 20 lines of /tmp/ray/x/dashboard.log (it contains the error message):\n"
             f"Traceback (most recent call last):\n  File x\n{FULL}\n",

@@ -66,8 +66,7 @@ class Patience:
         if ray_address.existing() or any(words.startswith("ray::") and not words.startswith(AGENTS) for words in titles):
             self._restart()
             return None
-        if self.wait.seconds > NONE_SECONDS and self._moves():
-            self.wait.limit = SLOW_SECONDS
+        self.wait.limit = SLOW_SECONDS if self.wait.seconds > NONE_SECONDS and self._moves() else NONE_SECONDS
         if not self.wait.is_over():
             return None
         why = logs.last_words() or "its logs do not say why; --verbose shows more"
