@@ -135,7 +135,7 @@ def test_workers_that_die_as_they_start_are_told_with_the_reason(start: Start, t
 
 @pytest.mark.slow
 def test_a_start_that_hangs_has_an_end(start: Start, temporary: Path) -> None:
-    short = "from tictactoe.tuning import cluster, workers; cluster.START_SECONDS = 12; workers.PATIENCE_SECONDS = 3"
+    short = "from tictactoe.tuning import cluster, workers; cluster.START_SECONDS = 12; cluster.PATIENCE_SECONDS = workers.PATIENCE_SECONDS = 3"
     process = start(*TINY, temporary=temporary, code=short)
     while not (found := [child for child in descendants(process) if child.name() == "gcs_server"]):
         time.sleep(0.02)

@@ -24,7 +24,7 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
 from tictactoe.settings import Settings
 from tictactoe.tuning import existing, logs
-from tictactoe.tuning.workers import Wait, title
+from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
@@ -93,7 +93,8 @@ class Launch:
             if interrupt.event.is_set():
                 return None
             interrupt.reinstall()  # Ray's library puts a handler that prints a stack in front
-            waiting.what = self._missing()
+            if waiting.seconds > PATIENCE_SECONDS:
+                waiting.what = self._missing()
             if waiting.is_over():
                 self._result = TimeoutError(f"still waiting for {waiting.what} after {waiting.limit:.0f} s")
                 break
@@ -104,15 +105,15 @@ class Launch:
         if isinstance(started, BaseException):
             raise self._failed(started) from started
         self._require()
-        return f"http://{self._dashboard(str(started.address_info.get('webui_url') or ''))}"
+        return self._dashboard(str(started.address_info.get("webui_url") or ""))
 
     def _dashboard(self, found: str) -> str:
-        """Host and port of the dashboard, for a browser on this machine."""
+        """The dashboard's address, for a browser on this machine; `found` is what Ray says, with a host that may be another."""
         if self._existing:
-            return found or "(that Ray has no dashboard)"
+            return f"http://{found}" if found else "none at that Ray"
         host = ALL_ADDRESSES.get(self._settings.dashboard_host, self._settings.dashboard_host)
         port = found.rpartition(":")[2] or self._settings.dashboard_port
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def _missing(self) -> str:
         """What Ray's start waits for at the moment."""
