@@ -43,6 +43,11 @@ def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:
             RuntimeError, match=r"trial_00003 took longer than --trial-timeout 10 s on fresh seeds; give it more"
         ):
             replicates._require_in_time(0, seeds, seconds + HUNG_SECONDS + 0.1)
+    later = tmp_path / fresh.STATES / "fresh_trial_00003_4_4.npz"
+    later.parent.mkdir()
+    later.touch()
+    assert replicates.run([], 0, 4) == []
+    assert later.exists()  # of a look that was interrupted; the search comes back to it
     replicates = fresh.FreshReplicates(made.settings(), [made.record(3)], Interrupt(), tmp_path, print)
     replicates._require_in_time(0, range(2), 1e9)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -69,14 +68,18 @@ class FreshReplicates:
         Raises RuntimeError when a replicate fails, or takes longer than --trial-timeout allows, or no process for it comes.
         """
         waiting = [(place, seeds) for place in entrants for seeds in self._missing(place, first, last)]
+        if waiting and not (self._warm_up() and self._play(waiting)):
+            return None
+        return [tuple(self._games[place][seed] for seed in range(first, last)) for place in entrants]
+
+    def _play(self, waiting: list[tuple[int, range]]) -> bool:
+        """Run blocks of finalists' replicates; whether that was done: it was not where the search is interrupted."""
         running: dict[ray.ObjectRef[Any], tuple[int, range, float]] = {}
         task = _replicates.options(num_cpus=self._settings.cpus_per_trial, max_retries=LOST_WORKER_RETRIES)
         at_a_time = slots(self._settings)
-        if waiting and not self._warm_up():
-            return None
+        missing, patience, said_at = sum(len(seeds) for _, seeds in waiting), Patience(self._say), time.monotonic()
         with suppress(OSError):  # whether results can be written is for the journal to say
             self._states.mkdir(exist_ok=True)
-        missing, patience, said_at = sum(len(seeds) for _, seeds in waiting), Patience(self._say), time.monotonic()
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 place, seeds = waiting.pop(0)
@@ -85,11 +88,10 @@ class FreshReplicates:
                 running[reference] = (place, seeds, time.monotonic())
             ended, _ = ray.wait(list(running), timeout=POLL_SECONDS)
             if self._interrupt.event.is_set():
-                return None
+                return False
             for reference in ended:
                 place, seeds, _ = running.pop(reference)
                 self._finish(place, seeds, reference)
-                patience = Patience(self._say)
             if why := patience.at_an_end():
                 raise RuntimeError(f"{why}; {self._settings.go_on}")
             for place, seeds, began in running.values():
@@ -98,8 +100,9 @@ class FreshReplicates:
                 said_at = time.monotonic()
                 left = sum(len(seeds) for _, seeds in waiting) + sum(len(seeds) for _, seeds, _ in running.values())
                 self._say(f"selection: {missing - left} of {count(missing, 'replicate')} on fresh seeds")
-        shutil.rmtree(self._states, ignore_errors=True)
-        return [tuple(self._games[place][seed] for seed in range(first, last)) for place in entrants]
+        with suppress(OSError):  # not empty: what a later look has begun goes on from there
+            self._states.rmdir()
+        return True
 
     def _state(self, place: int, seeds: range) -> Path:
         """Where a block is saved while it is unfinished."""
