@@ -150,8 +150,8 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         "--check and every search refuse to start, with 2, when: fewer CPUs than one trial needs, a memory limit below "
         "the footprint, results or home folder not writable, no folder for temporary files, the dashboard's token not "
         "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
-        "named or that others than this machine use. Once Ray is up a search also refuses fewer CPUs or GPUs on each node "
-        "than one trial needs, and results on a local path with several nodes.",
+        "named or that others than this machine use, a RAY_ADDRESS where no Ray answers. Once Ray is up a search also refuses "
+        "fewer CPUs or GPUs on each node than one trial needs, and results on a local path with several nodes.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
