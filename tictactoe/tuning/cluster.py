@@ -29,6 +29,8 @@ from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
+PORT_TAKEN = ("already occupied", "Failed to find a valid port for dashboard")
+"""What Ray says of a dashboard's port that somebody has taken: before it starts the dashboard, and while it does."""
 ALL_ADDRESSES = {"0.0.0.0": "localhost", "::": "::1"}  # noqa: S104 - looked up, not bound to
 """Addresses that stand for all of a machine's, and by which a browser on it finds the dashboard then."""
 _LONG_FORM = {"::1": "0:0:0:0:0:0:0:1"}
@@ -142,7 +144,7 @@ class Launch:
                 break
             except BaseException as error:  # handed to the main thread
                 self._result = error
-                if not (isinstance(error, ValueError) and "already occupied" in str(error)):
+                if not any(words in str(error) for words in PORT_TAKEN):
                     break
             # Somebody has taken the port since preflight looked, or one who has just ended still holds it.
             if port_is_fixed(self._settings):
@@ -242,7 +244,7 @@ def _remedy(why: str) -> str:
         return "set RAY_TMPDIR to a folder with a shorter path"
     if "Errno 28" in why or "No space" in why:
         return "make room there"
-    if (folder := os.environ.get("RAY_TMPDIR", "")) and folder in why:
+    if "[Errno" in why and (folder := os.environ.get("RAY_TMPDIR", "")) and folder in why:
         return "set RAY_TMPDIR to another folder that can be written to"
     return "--verbose shows more"
 
