@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support import records as made
@@ -45,6 +49,18 @@ def test_a_program_that_is_at_work_itself_is_given_time() -> None:
     time.sleep(0.25)
     patience._cpu -= 0.25  # as if it had computed meanwhile, however busy the machine is
     assert patience.at_an_end() is None
+
+
+def test_a_worker_that_starts_slowly_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "default_worker.py"
+    program.write_text("input()")
+    for words, slow in (([str(program)], True), (["-c", "input()", f"--python_worker_command={program} x"], False)):
+        with subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE) as child:
+            time.sleep(0.1)
+            assert workers._is_slow(psutil.Process(child.pid)) is slow
+            monkeypatch.setattr(workers, "PATIENCE_SECONDS", 60.0)
+            assert not workers._is_slow(psutil.Process(child.pid))
+            monkeypatch.setattr(workers, "PATIENCE_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("started", [True, False])

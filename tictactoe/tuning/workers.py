@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -74,10 +74,7 @@ class Patience:
 
     def _moves(self) -> bool:
         """Whether a process is on its way for long, so that it does not die at once, or we are at work ourselves."""
-        return time.process_time() - self._cpu > self.wait.seconds / 4 or any(
-            "_worker.py" in title(process) and time.time() - process.create_time() > PATIENCE_SECONDS
-            for process in processes.ray_processes()
-        )
+        return time.process_time() - self._cpu > self.wait.seconds / 4 or any(map(_is_slow, processes.ray_processes()))
 
 
 class FirstTrial(Observer):
@@ -121,6 +118,14 @@ def _busy() -> str:
     if ray_address.existing():
         return "the Ray at RAY_ADDRESS may have no CPUs free; `ray status` shows who has them"
     return logs.last_words() or "its processes are there, but do not begin"
+
+
+def _is_slow(process: psutil.Process) -> bool:
+    """Whether a process is a worker that has been starting for some time."""
+    with suppress(psutil.Error):  # it has just ended
+        starts = any(word.endswith("_worker.py") for word in process.cmdline()[:4])  # others have a worker's in an option
+        return starts and time.time() - process.create_time() > PATIENCE_SECONDS
+    return False
 
 
 def title(process: psutil.Process) -> str:
