@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> int:
         preflight = inspect(settings)
         probe = Probe(settings)
         if settings.check:
-            return show(console, preflight, probe.result()[1])
+            code = show(console, preflight, probe.result()[1])
+            return code if code or not settings.deep else try_a_trial(settings, preflight, interrupt, console)
         preflight.require()
         if preflight.max_concurrent is not None:
             settings = settings.model_copy(update={"max_concurrent": preflight.max_concurrent})
@@ -94,8 +95,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
 
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt.event.is_set):
-                probe.start()
-                dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt)
+                dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt, console.print)
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
@@ -106,7 +106,10 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
             leaderboard.show(console, folder.path)
             if settings.hold and dashboard is not None:
                 console.print(f"the dashboard stays at {dashboard} until Ctrl-C or SIGTERM")
-                interrupt.event.wait()
+                with cluster.watched(
+                    lambda why: ray_failed(f"{why}, and the dashboard with it; the results are whole", interrupt)
+                ):
+                    interrupt.event.wait()
     return FINISHED
 
 
@@ -120,21 +123,27 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     from tictactoe.reporting.progress import Reporter
     from tictactoe.reporting.report import page
     from tictactoe.reporting.tracking import Tracker
-    from tictactoe.tuning import cluster, fresh
+    from tictactoe.tuning import cluster, fresh, workers
     from tictactoe.tuning import search as tuning
     from tictactoe.tuning.trial import summary_line
+
+    def lost(why: str) -> None:
+        if not interrupt.event.is_set():
+            folder.write_failed()
+        ray_failed(f"{why}; finished trials are kept, {settings.go_on}", interrupt)
 
     with Tracker(
         probe, settings.num_samples, folder.path, folder.path.name, folder.created, console, interrupt.event
     ) as tracker:
-        with cluster.watched(lambda: ray_died(settings, folder, interrupt)):
+        with cluster.watched(lost):
             with Reporter(console, settings.num_samples, summary_line) as reporter:
                 started = time.monotonic()
-                outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker])
+                with workers.awaited(lost, console.print) as first:
+                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, first])
             if outcome is None:
                 return False
             plan = selection.plan(settings, outcome.records)
-            replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path)
+            replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path, console.print)
             selected = selection.select(settings, outcome.records, plan, replicates, console.print)
         if selected is None:
             return False
@@ -151,15 +160,49 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     return True
 
 
-def ray_died(settings: Settings, folder: Folder, interrupt: Interrupt) -> None:
+def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, console: Console) -> int:
+    """Start Ray, run one tiny trial on it as a search would, and stop it; nothing is left behind. Returns the exit code."""
+    from tictactoe.process import processes
+    from tictactoe.tuning import cluster, workers
+    from tictactoe.tuning import search as tuning
+
+    def lap(what: str) -> None:
+        console.print(f"{what} in {time.monotonic() - began:.1f} s")
+
+    def lost(why: str) -> None:
+        ray_failed(why, interrupt)
+
+    tiny = settings.model_copy(
+        update={"board": "3x3x3", "num_samples": 1, "seeds": 1, "games": 1000, "search": "random", "scheduler": "none"}
+        | {"max_concurrent": None, "time_budget": None, "trial_timeout": None}
+    )
+    began = time.monotonic()
+    with cluster.stopped_at_end(None):
+        folder = processes.temporary_folders()[0]  # which is removed however this ends
+        dashboard = cluster.Launch(tiny, preflight.num_cpus, preflight.port).wait(interrupt, console.print)
+        if dashboard is not None:
+            lap(f"Ray started, with its dashboard at {dashboard},")
+            began = time.monotonic()
+            with cluster.watched(lost), workers.awaited(lost, console.print) as first:
+                if tuning.run(tiny, folder, interrupt, [first]) is not None:
+                    lap(f"a trial of {tiny.games:,} games ran")
+        began = time.monotonic()
+    if interrupt.event.is_set():
+        interrupt.say()
+        return INTERRUPTED
+    lap("Ray stopped")
+    console.print("ready, and tried")
+    return FINISHED
+
+
+def ray_failed(why: str, interrupt: Interrupt) -> None:
     """End the process, whatever its main thread does.
 
     After a signal to all of the process group, Ray's processes included, it is interrupted as after one to us alone.
     """
     if interrupt.event.is_set():
         interrupt.leave()
-    folder.write_failed()
-    print(f"error: Ray's raylet died; finished trials are kept, {settings.go_on}", file=sys.stderr, flush=True)
+    print(f"error: {why}", file=sys.stderr, flush=True)
     interrupt.leave(FAILED)
 
 

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     hold: bool = Field(False, description="keep the dashboard up after the search, until a signal")
     verbose: bool = Field(False, description="show Ray's own log messages")
     check: bool = Field(False, description="only say what would go wrong, and exit")
+    deep: bool = Field(False, description="with --check: also start Ray and run one tiny trial, about half a minute")
     dashboard_host: str = Field("127.0.0.1", description="address that the Ray dashboard listens on")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard")
     play_as: Literal["X", "O"] = Field("X", description="your side in the first game; X begins")
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     def _first_check(self) -> Settings:
         if self.command != "search":
             return self
+        if self.deep and not self.check:
+            raise ValueError("--deep: only says how deep --check looks; use --check --deep")
         first = check_grid(Board.parse(self.board), 10**12)[0]
         if self.games < first:
             raise ValueError(
@@ -158,8 +161,8 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         "--check and every search refuse to start, with 2, when: fewer CPUs or less memory than one trial needs, "
         "results or home folder not writable, no folder for temporary files, the dashboard's token not "
         "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
-        "named or that others than this machine use. Once Ray is up a search also refuses fewer CPUs or GPUs on each node "
-        "than one trial needs, and results on a local path with several nodes.",
+        "named or that others than this machine use, a RAY_ADDRESS where no Ray answers. Once Ray is up a search also refuses "
+        "fewer CPUs or GPUs on each node than one trial needs, and results on a local path with several nodes.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

@@ -63,7 +63,7 @@ def run_selection(
 ) -> Selection | None:
     """As main.py does it."""
     planned = plan(settings, records)
-    return select(settings, records, planned, FreshReplicates(settings, planned.finalists, interrupt, folder), say)
+    return select(settings, records, planned, FreshReplicates(settings, planned.finalists, interrupt, folder, say), say)
 
 
 def test_the_default_search_pays_11_percent_for_its_8_best() -> None:
@@ -244,15 +244,15 @@ def test_a_selection_is_the_same_on_any_path(local_ray: None, tmp_path: Path) ->
 def test_another_configurations_replicates_are_not_taken(local_ray: None, tmp_path: Path) -> None:
     settings = settings_of(num_samples=1, seeds=1, games=2_000)
     first, other = (record(settings, 0, [500], config=Hyperparameters(gamma=gamma)) for gamma in (1.0, 0.8))
-    FreshReplicates(settings, [first], Interrupt(), tmp_path).run([0], 0, 3)
-    assert FreshReplicates(settings, [first], Interrupt(), tmp_path).learner_cpu_s > 0
-    assert FreshReplicates(settings, [other], Interrupt(), tmp_path).learner_cpu_s == 0
+    FreshReplicates(settings, [first], Interrupt(), tmp_path, print).run([0], 0, 3)
+    assert FreshReplicates(settings, [first], Interrupt(), tmp_path, print).learner_cpu_s > 0
+    assert FreshReplicates(settings, [other], Interrupt(), tmp_path, print).learner_cpu_s == 0
 
 
 def test_a_replicate_that_fails_is_named(local_ray: None, tmp_path: Path) -> None:
     settings = settings_of(num_samples=1, seeds=1, games=2_000)
     too_large = settings.model_copy(update={"board": "5x5x4"})
-    fresh = FreshReplicates(too_large, [record(settings, 5, [500])], Interrupt(), tmp_path)
+    fresh = FreshReplicates(too_large, [record(settings, 5, [500])], Interrupt(), tmp_path, print)
     with pytest.raises(RuntimeError, match=r"trial_00005 failed on fresh seeds: .*at most 16") as raised:
         fresh.run([0], 0, 1)
     assert len(str(raised.value).splitlines()) == 1

@@ -54,6 +54,18 @@ time.sleep(20)
     assert code == 75
 
 
+@pytest.mark.parametrize(("said", "output"), [("", "interrupted\n"), ("interrupt.words = ''", "")])
+def test_what_hangs_is_interrupted_with_a_word_all_the_same(said: str, output: str) -> None:
+    hanging = f"""
+{said}
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.3)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(20)
+"""
+    assert run(hanging) == (75, output)
+
+
 def test_a_fit_that_does_not_listen_yet_is_asked_again() -> None:
     code, output = run("""
 interrupt.fitting = True

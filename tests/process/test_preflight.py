@@ -22,6 +22,8 @@ from tictactoe.errors import UserError
 from tictactoe.process import memory, preflight
 from tictactoe.process.preflight import Preflight, inspect
 
+needs_ipv6 = pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
+
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -215,6 +217,26 @@ def test_on_a_laptop_the_next_free_port_is_taken_and_named(tmp_path: Path) -> No
     assert f"port 8265 is taken: the dashboard is on {result.port}" in result.notes
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", pytest.param("::", marks=needs_ipv6), pytest.param("::1", marks=needs_ipv6)])
+def test_addresses_that_can_be_listened_on(check: Callable[..., Preflight], host: str) -> None:
+    assert not check(dashboard_host=host).fatal
+
+
+@pytest.mark.parametrize("path", ["a\\b", "a\nb"])
+def test_a_path_that_ray_cannot_start_from(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(sys, "executable", f"/{path}/python")
+    (message,) = check().fatal
+    assert "backslash" in message and message.endswith("use another folder")
+
+
+def test_an_address_of_no_ray(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    (message,) = check().fatal
+    assert message.startswith("RAY_ADDRESS 127.0.0.1:") and "nobody answers there" in message
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert not check().fatal
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_taken_port_is_fatal_where_it_was_named_or_others_rely_on_it(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int, host: str
@@ -238,7 +260,7 @@ def test_a_text_that_is_no_address(check: Callable[..., Preflight], host: str) -
 def test_local_results_with_a_ray_that_may_have_several_nodes(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{taken}")
     result = check(dashboard_port=taken, cpus_per_trial=1000)  # that Ray's affair
     assert not result.fatal
     assert len(result.notes) == 1 and "more than one node" in result.notes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,6 +230,19 @@ def test_want_of_memory_is_named_once_for_each_kill(search: Search, memory_kills
         ("noted", 1, "is tried again: The actor died."),
         ("failed", 0, want),
     ]
+
+
+def test_a_kill_for_want_of_memory_long_ago_explains_no_loss(
+    search: Search, memory_kills: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, other = search.start(0), search.start(1)
+    memory_kills(5)
+    search.report(other, HALF)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + relays.KILL_SECONDS + 1)
+    trial.error = RuntimeError("The actor died.")
+    search.relay.on_trial_recover(0, [trial], trial)
+    assert search.events[-1] == ("noted", 0, "is tried again: The actor died.")
 
 
 def test_a_journal_that_cannot_be_written_ends_the_search(search: Search) -> None:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from tictactoe import env_file, files
 from tictactoe.env_file import PREFIX, is_placeholder
+from tictactoe.process import ray_address
 
 DEFAULTS = {
     "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
     "RAY_DEDUP_LOGS": "0",
+    # As where Ray supports one node only: its address is 127.0.0.1 (or ::1). So only the dashboard is for other machines, and
+    # a firewall or VPN on this one's other addresses is of no account. An address in RAY_ADDRESS is taken as it is, too.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_prestart_worker_first_driver": "0",  # workers beside those of the first tasks would only take memory
     "RAY_USAGE_STATS_ENABLED": "0",
     # Its kills are errors that Tune does not know and ends the search for. The kernel's it knows: it tries the trial again.
@@ -34,7 +38,8 @@ def prepare() -> dict[str, str]:
     3. NUMBA_CACHE_DIR, where an image has brought compiled code along: before Numba is imported, by anything of `core`.
     4. The lines of `.env` that are not ours (WANDB_*, RAY_*, ...), where the environment does not set them: before Ray and
        W&B are imported, which read them then.
-    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything.
+    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything. Where RAY_ADDRESS names no running
+       Ray (empty, `local`), it is taken out.
 
     Raises OSError where no temporary file can be written, UserError for a `.env` that cannot be read.
     """
@@ -50,6 +55,8 @@ def prepare() -> dict[str, str]:
             os.environ[name] = os.environ.get(name) or value  # a variable that is set but empty says nothing
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if ray_address.existing() is None:
+        os.environ.pop("RAY_ADDRESS", None)  # Ray would look at an empty one too
     return lines
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import memory
+from tictactoe.process import memory, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
 from tictactoe.process.environment import provide_token
 from tictactoe.process.resources import shares
@@ -29,7 +29,7 @@ SMALL_SHM_MIB = 120
 PORT_SECONDS = 3.0
 """How long a named port is waited for, which a run that was killed just now may still hold."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a look, no file
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -70,9 +70,12 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
     except RuntimeError:
         preflight.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
     _token(preflight, settings)
-    if os.environ.get("RAY_ADDRESS"):
+    if address := ray_address.existing():
+        if problem := ray_address.problem(address):
+            preflight.fatal.append(problem)
         _shared_results(preflight, settings)
     else:
+        _paths(preflight)
         _slots(preflight, settings, cgroup)
         _shared_memory(preflight, shm)
         _free_port(preflight, settings)
@@ -114,6 +117,13 @@ def _writable(preflight: Preflight, option: str, folder: Path) -> None:
             file.write(b"x")
     except OSError as error:
         preflight.fatal.append(f"{option} {folder}: cannot be written ({error.strerror}); name a writable folder")
+
+
+def _paths(preflight: Preflight) -> None:
+    """Ray hands paths on in command lines that are taken apart at backslashes."""
+    for what, path in (("the Python environment", sys.executable), ("the folder for temporary files", tempfile.gettempdir())):
+        if "\\" in path or "\n" in path:
+            preflight.fatal.append(f"{what} is {path}: Ray cannot start from a path with a backslash; use another folder")
 
 
 def _shared_results(preflight: Preflight, settings: Settings) -> None:
@@ -207,7 +217,7 @@ def _free_port(preflight: Preflight, settings: Settings) -> None:
 def _is_free(host: str, port: int) -> bool:
     """Raises OSError when it cannot be listened on whoever else does."""
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:

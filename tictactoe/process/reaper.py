@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 PATIENCE_SECONDS = 2.0
@@ -21,23 +22,28 @@ QUIET_SECONDS, WAIT_SECONDS = 10.0, 30.0
 """How long the next run on a folder waits for the reaper of the one before: without a word, and at most."""
 
 
-def start(folder: Path) -> None:
+def start(folder: Path | None) -> None:
     """Start the reaper of this process; what is started from here on carries its mark.
 
-    First waits for the reaper of an earlier run on the same folder, if it is still at work. Raises UserError where there is
+    First waits for the reaper of an earlier run on the same search's folder, if it is still at work; None where the run has no
+    search's folder. Raises UserError where there is
     no place for temporary files.
     """
     from tictactoe.process import processes
 
-    with (folder / "lock.reaper").open("w") as lock:
-        _wait_for(lock.fileno(), folder)
-        locks = processes.use_temporary_folders()
+    with ExitStack() as closed:
+        locks = []
+        if folder is not None:
+            lock = closed.enter_context((folder / "lock.reaper").open("w")).fileno()
+            _wait_for(lock, folder)
+            locks.append(lock)
+        locks += processes.use_temporary_folders()
         reading, _ = os.pipe()  # the other end closes with this process
         command = [sys.executable, "-P", "-m", "tictactoe.process.reaper", *map(str, processes.temporary_folders())]
         root = str(Path(__file__).resolve().parent.parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         subprocess.Popen(
-            command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[lock.fileno(), *locks],
+            command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=locks,
             env=os.environ | {"PYTHONPATH": path}, cwd="/",
             start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
         )  # fmt: skip

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 
 from tictactoe.errors import UserError
-from tictactoe.process import processes, reaper
+from tictactoe.process import processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
 from tictactoe.settings import Settings
-from tictactoe.text import reason
+from tictactoe.tuning import existing, logs
+from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """The trials hand over a few numbers; Ray's default would take a third of the memory."""
 PORT_TRIES = 10
-ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+PORT_TAKEN = ("already occupied", "Failed to find a valid port for dashboard")
+"""What Ray says of a dashboard's port that somebody has taken: before it starts the dashboard, and while it does."""
+ALL_ADDRESSES = {"0.0.0.0": "localhost", "::": "::1"}  # noqa: S104 - looked up, not bound to
+"""Addresses that stand for all of a machine's, and by which a browser on it finds the dashboard then."""
+_LONG_FORM = {"::1": "0:0:0:0:0:0:0:1"}
+"""Ray makes 127.0.0.1 of ::1."""
+START_SECONDS = 120.0
+"""How long a Ray of our own may take to come up; Ray itself gives most of its parts 30 s."""
+CONNECT_SECONDS = 20.0
+"""How long a Ray that runs already may take to answer."""
+GONE_LOOKS = 3
+"""So often in a row nobody answers at RAY_ADDRESS, and that Ray has gone."""
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -40,7 +55,7 @@ class Launch:
         if ray.is_initialized():
             ray.shutdown()
         self._settings = settings
-        self._existing = os.environ.get("RAY_ADDRESS")
+        self._existing = ray_address.existing()
         arguments: dict[str, Any] = {
             "address": self._existing or "local",
             "log_to_driver": settings.verbose,
@@ -50,12 +65,16 @@ class Launch:
             arguments |= {
                 "num_cpus": num_cpus,
                 "include_dashboard": True,
-                "dashboard_host": settings.dashboard_host,
+                "dashboard_host": _LONG_FORM.get(settings.dashboard_host, settings.dashboard_host),
                 "dashboard_port": port,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
             if (directory := _plasma_directory()) is not None:
                 arguments["_plasma_directory"] = directory
+            if (quoted := shlex.quote(sys.executable)) != sys.executable:
+                # Ray writes the interpreter's path into a line for a shell as it is.
+                arguments["runtime_env"] = {"py_executable": quoted}
+        worker._worker_logs_enabled = settings.verbose  # of the raylet's words on lost workers too, which are long
         if not settings.verbose:
             for name in ("ray", "ray.tune", "ray.train"):  # what goes wrong with a trial is told in one line of ours
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -65,33 +84,67 @@ class Launch:
         # stays, since Linux sends Ray's processes their parent-death signal when the thread that made them ends.
         threading.Thread(target=self._initialize, args=(arguments,), daemon=True).start()
 
-    def wait(self, interrupt: Interrupt) -> str | None:
-        """The dashboard's address once Ray is up; None if interrupted meanwhile.
+    def wait(self, interrupt: Interrupt, say: Callable[[str], None]) -> str | None:
+        """The dashboard's address once Ray is up; None if interrupted meanwhile. `say` hears what a long wait is for.
 
-        Raises UserError when it lacks what a trial needs, RuntimeError when it does not come up.
+        Raises UserError when the Ray at RAY_ADDRESS will not do, or one lacks what a trial needs; RuntimeError when
+        our own does not come up.
         """
+        waiting = Wait("", say, CONNECT_SECONDS if self._existing else START_SECONDS)
         while not self._done.wait(0.1):
             if interrupt.event.is_set():
                 return None
             interrupt.reinstall()  # Ray's library puts a handler that prints a stack in front
+            if waiting.seconds > PATIENCE_SECONDS:
+                waiting.what = self._missing()
+            if waiting.is_over():
+                self._result = TimeoutError(f"still waiting for {waiting.what} after {waiting.limit:.0f} s")
+                break
         interrupt.reinstall()
         started = self._result
+        if isinstance(started, UserError):
+            raise started
         if isinstance(started, BaseException):
-            raise RuntimeError(f"Ray did not start: {reason(started)}") from started
+            raise self._failed(started) from started
         self._require()
-        url = str(started.address_info.get("webui_url") or f"{self._settings.dashboard_host}:{self._settings.dashboard_port}")
-        if not self._existing and self._settings.dashboard_host in ALL_ADDRESSES:  # Ray names one that only this machine knows
-            url = f"localhost:{url.rpartition(':')[2]}"
-        return f"http://{url}"
+        return self._dashboard(str(started.address_info.get("webui_url") or ""))
+
+    def _dashboard(self, found: str) -> str:
+        """The dashboard's address, for a browser on this machine; `found` is what Ray says, with a host that may be another."""
+        if self._existing:
+            return f"http://{found}" if found else "none at that Ray"
+        host = ALL_ADDRESSES.get(self._settings.dashboard_host, self._settings.dashboard_host)
+        port = found.rpartition(":")[2] or self._settings.dashboard_port
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _missing(self) -> str:
+        """What Ray's start waits for at the moment."""
+        if self._existing:
+            return f"the Ray at {self._existing}"
+        there = {processes.name_of(process) for process in processes.ray_processes()}
+        if "gcs_server" not in there:
+            return "Ray's gcs_server"
+        return "Ray's raylet" if "raylet" in there else "Ray's dashboard"
+
+    def _failed(self, error: BaseException) -> Exception:
+        """The error to end with."""
+        if self._existing:
+            return UserError(f"RAY_ADDRESS {self._existing}: {logs.cause(error)}; mend that Ray, or {ray_address.OWN}")
+        why = logs.cause(error)
+        if found := logs.last_words():
+            why += f"; {found}"
+        return RuntimeError(f"Ray did not start: {why}; {_remedy(why)}")
 
     def _initialize(self, arguments: dict[str, Any]) -> None:
         for _ in range(PORT_TRIES):
             try:
+                if self._existing:
+                    arguments["address"] = existing.require(self._existing)
                 self._result = ray.init(**arguments)
                 break
             except BaseException as error:  # handed to the main thread
                 self._result = error
-                if not (isinstance(error, ValueError) and "already occupied" in str(error)):
+                if not any(words in str(error) for words in PORT_TAKEN):
                     break
             # Somebody has taken the port since preflight looked, or one who has just ended still holds it.
             if port_is_fixed(self._settings):
@@ -135,7 +188,7 @@ def stop() -> None:
 
 
 @contextmanager
-def stopped_at_end(folder: Path) -> Iterator[None]:
+def stopped_at_end(folder: Path | None) -> Iterator[None]:
     """`stop` in the end, whatever happens: where this process cannot do it any more, its reaper does."""
     reaper.start(folder)
     try:
@@ -145,16 +198,27 @@ def stopped_at_end(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def watched(lost: Callable[[], None]) -> Iterator[None]:
-    """Call `lost` when the local Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
+def watched(lost: Callable[[str], None]) -> Iterator[None]:
+    """Call `lost` with the reason when Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
     stopped = threading.Event()
-    vital = [process for process in processes.ray_processes() if processes.name_of(process) in processes.VITAL]
+    vital = [process for process in _ours_or_the_nodes() if processes.name_of(process) in processes.VITAL]
+    # The raylet ends when the gcs_server has, not the other way round.
+    watch = {processes.name_of(process): process for process in vital}
+    gcs = ray.get_runtime_context().gcs_address if ray_address.existing() else None
+
+    def reason() -> str | None:
+        for name in ("gcs_server", "raylet"):
+            if name in watch and not processes.lives(watch[name]):
+                return f"Ray's {name} died"
+        if gcs is not None and all(ray_address.problem(gcs) for _ in range(GONE_LOOKS)):
+            return f"the Ray at RAY_ADDRESS {ray_address.existing()} has gone"
+        return None
 
     def run() -> None:
         while not stopped.wait(1.0):
-            if not all(map(processes.lives, vital)):
+            if why := reason():
                 if not stopped.is_set():
-                    lost()
+                    lost(why)
                 return
 
     thread = threading.Thread(target=run, daemon=True)
@@ -164,6 +228,25 @@ def watched(lost: Callable[[], None]) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+
+
+def _ours_or_the_nodes() -> Iterable[psutil.Process]:
+    """The processes of our own Ray; of one that runs already, those of the node that this machine is."""
+    if not ray_address.existing():
+        return processes.ray_processes()
+    node = ray.get_runtime_context().get_node_id()
+    return [process for process in psutil.process_iter() if node in title(process)]
+
+
+def _remedy(why: str) -> str:
+    """What helps where Ray does not start for this reason."""
+    if "AF_UNIX" in why:
+        return "set RAY_TMPDIR to a folder with a shorter path"
+    if "Errno 28" in why or "No space" in why:
+        return "make room there"
+    if "[Errno" in why and (folder := os.environ.get("RAY_TMPDIR", "")) and folder in why:
+        return "set RAY_TMPDIR to another folder that can be written to"
+    return "--verbose shows more"
 
 
 def _plasma_directory() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,23 +18,35 @@ from tictactoe.process.cgroup import memory_kills
 from tictactoe.text import one_line
 from tictactoe.tuning.trial import state_file
 
+KILL_SECONDS = 30.0
+"""So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
+
 
 class Observer(Protocol):
-    """What wants to hear of trials while the search runs. Called from the driver; must not block."""
+    """What wants to hear of trials while the search runs. Called from the driver; must not block.
+
+    Who inherits from it need not listen to all.
+    """
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """The trials that earlier attempts have finished, and those that have failed and are not run again."""
+        return
 
-    def trial_started(self, index: int, config: Hyperparameters) -> None: ...
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        return
 
-    def trial_reported(self, index: int, progress: Progress, final: bool) -> None: ...
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        return
 
-    def trial_finished(self, record: Record) -> None: ...
+    def trial_finished(self, record: Record) -> None:
+        return
 
-    def trial_failed(self, failure: Failure) -> None: ...
+    def trial_failed(self, failure: Failure) -> None:
+        return
 
     def trial_noted(self, index: int, text: str) -> None:
         """Something that the user should know of a trial."""
+        return
 
 
 class Relay(tune.Callback):
@@ -56,7 +69,8 @@ class Relay(tune.Callback):
         self._journal, self._attempt, self._observers, self._state_dir = journal, attempt, observers, state_dir
         self._give_up, self._interrupted = give_up, interrupted
         self._start = time.monotonic()
-        self._memory_kills = memory_kills()
+        self._memory_kills, self._killed_at = memory_kills(), deque[float]()
+        """How many processes the kernel has ended so far for want of memory, and when, for those that explain no loss yet."""
         self._started: dict[int, float] = {}
         self._ended: set[int] = set()
 
@@ -70,6 +84,7 @@ class Relay(tune.Callback):
             observer.trial_started(_index(trial), _config(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._look_for_kills()
         if result["error"]:
             self._fail(trial, result["error"], result["timeout"])
             return
@@ -94,11 +109,16 @@ class Relay(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._fail(trial, self._reason(trial))
 
-    def _reason(self, trial: Any) -> str:
-        """Why a trial's process was lost, in one line."""
+    def _look_for_kills(self) -> None:
         before, self._memory_kills = self._memory_kills, memory_kills()
-        if self._memory_kills > before:
-            return "its process was ended for want of memory"
+        self._killed_at.extend([time.monotonic()] * (self._memory_kills - before))
+
+    def _reason(self, trial: Any) -> str:
+        """Why a trial's process was lost, in one line. The kernel may have ended somebody else's: an old kill is no reason."""
+        self._look_for_kills()
+        while self._killed_at:
+            if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
+                return "its process was ended for want of memory"
         return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
 
     def _fail(self, trial: Any, error: str, timeout: float | None = None) -> None:

@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from tictactoe.experiment import journal as journals
+from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.slots import slot_seconds
@@ -80,6 +81,11 @@ def slots(settings: Settings) -> int:
     return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
+def startable(settings: Settings, missing: Sequence[int]) -> int:
+    """How many of the missing trials may start before any has ended."""
+    return len(missing) if settings.search == "random" else sum(index < missing[0] + LAG for index in missing)
+
+
 class TimeBudget(tune.Stopper):
     """Ends the search after some seconds. Ray Tune's own one goes by the wall clock, which may be set meanwhile."""
 
@@ -112,7 +118,7 @@ def _fit(
         settings.trial_timeout,
         settings.cpus_per_trial,
         settings.gpus_per_trial,
-        slots=min(slots(settings), len(missing)),
+        slots=min(slots(settings), startable(settings, missing)),
         attempt=uuid4().hex,
     )
     relay = Relay(journal, attempt, observers, interrupt.end_fit, interrupt.event.is_set, state_dir)

@@ -1,4 +1,7 @@
-"""Makes one trial of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX into FAULT."""
+"""Makes one trial of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX into FAULT.
+
+With FAULT=workers all of Ray's workers die as they start.
+"""
 
 from __future__ import annotations
 
@@ -54,5 +57,8 @@ def change(trial: Any) -> None:
     trial.step = faulty
 
 
-if "FAULT" in os.environ:
+if os.environ.get("FAULT") == "workers":
+    if any(word.endswith("default_worker.py") for word in sys.orig_argv):
+        sys.exit("ImportError: libfault.so: cannot open shared object file")
+elif "FAULT" in os.environ:
     sys.meta_path.insert(0, Hook())
