@@ -35,7 +35,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAY_AUTH_MODE=token \
     RAY_AUTH_TOKEN_PATH=/tmp/ray-auth-token \
     RAY_USAGE_STATS_ENABLED=0 \
-    TICTACTOE_ENV_FILE=/app/.env \
     TICTACTOE_RESULTS_DIR=/results \
     TICTACTOE_NUMBA_CACHE=/app/numba-cache \
     TICTACTOE_DASHBOARD_HOST=0.0.0.0 \

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if sys.flags.safe_path:  # `python -P` and `python -I` leave this file's folder out
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from tictactoe.errors import UserError
 from tictactoe.process import environment, streams
@@ -32,7 +37,7 @@ def main(arguments: list[str]) -> int:
     interrupt = Interrupt()
     interrupt.install()
     try:
-        env_lines = environment.prepare()
+        found = environment.prepare()
     except OSError as error:
         print(f"error: no folder for temporary files ({error}); set TMPDIR to a writable one, or mount /tmp", file=sys.stderr)
         return BAD_INPUT
@@ -41,26 +46,35 @@ def main(arguments: list[str]) -> int:
         return BAD_INPUT
     from rich.console import Console
 
-    from tictactoe import commands
-    from tictactoe.process.preflight import inspect, show
-    from tictactoe.reporting.probe import Probe
-    from tictactoe.settings import load
+    from tictactoe.settings import load, unknown
 
     width = None if sys.stdout.isatty() else 128
     console = Console(highlight=False, markup=False, soft_wrap=True, force_terminal=streams.is_terminal(), width=width)
     try:
-        settings = load(arguments, env_lines)
+        settings = load(arguments, found.lines)
+        if settings.check and not settings.deep:
+            from tictactoe.core import compiled
+
+            compiled.make_folders = False
+        else:
+            environment.make_folders()
         if settings.command != "search":
+            from tictactoe import commands
+
             return commands.run(settings, interrupt, console)
         from tictactoe.experiment import space
+        from tictactoe.process.preflight import inspect, show
+        from tictactoe.reporting.probe import Probe
 
         space.validate()
         preflight = inspect(settings)
-        probe = Probe(settings)
+        preflight.notes[:0] = [*found.notes, *unknown(found.lines)]
         if settings.check:
-            code = show(console, preflight, probe.result()[1])
+            with tempfile.TemporaryDirectory() as tempfile.tempdir:  # W&B makes folders when it is imported
+                code = show(console, preflight, Probe(settings).result()[1], found.decisions)
             return code if code or not settings.deep else try_a_trial(settings, preflight, interrupt, console)
         preflight.require()
+        probe = Probe(settings)
         if preflight.max_concurrent is not None:
             settings = settings.model_copy(update={"max_concurrent": preflight.max_concurrent})
         return search(settings, preflight, probe, interrupt, console)

@@ -20,8 +20,9 @@ import ray
 
 from tests.reporting.test_tracking import read_back
 from tests.support.program import ROOT, clean_environment
-from tictactoe.process.environment import DEFAULTS
+from tictactoe.process.variables import RULES
 
+SET = [name for rule in RULES if rule.value and rule.always for name in rule.names if name.startswith(("RAY_", "TUNE_"))]
 RAYLET = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
 IDLE = """
 import ray, time
@@ -55,7 +56,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("name", [name for name in DEFAULTS if name.startswith(("RAY_", "TUNE_"))])
+@pytest.mark.parametrize("name", SET)
 def test_ray_still_reads_the_variables_that_are_set_for_it(name: str) -> None:
     with RAYLET.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(name.removeprefix("RAY_").encode()) >= 0 and not name.isupper():

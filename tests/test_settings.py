@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from tictactoe import settings
 from tictactoe.errors import UserError
 from tictactoe.process import environment
 from tictactoe.settings import Settings
+
+SWITCHES = ("fresh", "retry_failed", "hold", "verbose", "check")
+SECRETS = ("wandb_api_key", "ray_auth_token")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +38,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 def load(arguments: list[str]) -> Settings:
     """The settings of a command line as the program comes to them: what belongs into the environment is there before."""
-    return settings.load(arguments, environment.prepare())
+    return settings.load(arguments, environment.prepare().lines)
 
 
 def write_env(folder: Path, text: str) -> None:
@@ -91,14 +96,17 @@ def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatc
         (["--board", "3x3x4"], ["--board", "k <= 3"]),
         (["--seeds", "0"], ["--seeds", "1"]),
         (["--num-samples", "-1"], ["--num-samples", "1"]),
-        (["--games", "99"], ["--games", "100"]),
-        (["--board", "4x4x4"], ["--games", "405992"]),
+        (["--games", "0"], ["--games", "1"]),
         (["--games", "many"], ["--games", "integer"]),
         (["--seed", "-1"], ["--seed", "0"]),
         (["--search", "grid"], ["--search", "random", "optuna"]),
         (["--scheduler", "pbt"], ["--scheduler", "none", "asha"]),
         (["--results-dir", "~nobody-of-that-name/x"], ["--results-dir", "no such user"]),
         (["--results-dir", "r\udce9s"], ["--results-dir", "UTF-8"]),
+        (["--results-dir", "s3://bucket/x"], ["--results-dir", "local folder"]),
+        (["--results-dir", "gs://bucket/x"], ["--results-dir", "local folder"]),
+        (["--results-dir", "hdfs://host:9000/x"], ["--results-dir", "local folder"]),
+        (["--results-dir", "file:///tmp/x"], ["--results-dir", "local folder"]),
         (["--time-budget", "nan"], ["--time-budget", "finite"]),
         (["--cpus-per-trial", "0"], ["--cpus-per-trial", "greater than 0"]),
         (["--name", "a/b"], ["--name", "slash"]),
@@ -172,10 +180,73 @@ def test_commands_take_a_name_and_the_environment_but_are_named_only_on_the_comm
     assert load([]).command == "search"
     loaded = load(["play", "mine", "--as", "O", "--results-dir", "there"])
     assert (loaded.command, loaded.name, loaded.play_as, loaded.results_dir) == ("play", "mine", "O", clean / "there")
-    write_env(clean, "TICTACTOE_NAME=theirs\nTICTACTOE_PLAY_AS=O\n")
+    write_env(clean, "TICTACTOE_NAME=theirs\nTICTACTOE_PLAY_AS=O\nTICTACTOE_BOARD=none\nRAY_AUTH_TOKEN=ä\n")
+    monkeypatch.setenv("TICTACTOE_SEEDS", "none")  # what is wrong with a search is nothing to them
     assert (load(["play"]).name, load(["play"]).play_as) == ("theirs", "O")
     assert load(["report"]).command == "report"
-    assert load(["--name", "play"]).command == "search"
+    with pytest.raises(UserError, match=r"TICTACTOE_BOARD in \.env 'none'"):
+        load(["--name", "play", "--seeds", "3"])
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_what_the_environment_switches_on_the_command_line_switches_off(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    option = switch.replace("_", "-")
+    monkeypatch.setenv(f"TICTACTOE_{switch.upper()}", "true")
+    assert getattr(load([]), switch)
+    assert not getattr(load([f"--no-{option}"]), switch)
+    monkeypatch.delenv(f"TICTACTOE_{switch.upper()}")
+    write_env(clean, f"TICTACTOE_{switch.upper()}=1\n")
+    assert getattr(load([]), switch)
+    assert not getattr(load([f"--no-{option}"]), switch)
+    assert getattr(load([f"--{option}"]), switch)
+
+
+@pytest.mark.parametrize("name", ["max_concurrent", "time_budget", "num_cpus", "trial_timeout"])
+def test_what_has_no_value_by_default_can_be_without_one_again(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"TICTACTOE_{name.upper()}", "2")
+    assert getattr(load([]), name) == 2
+    assert getattr(load([f"--{name.replace('_', '-')}", "none"]), name) is None
+
+
+def test_lines_with_other_variables_in_them_are_read_alike(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBER", "7")
+    write_env(clean, "TICTACTOE_SEED=${NUMBER}\nWANDB_TAGS=${NUMBER}\nWANDB_NOTES='${TICTACTOE_SEED}'\n")
+    assert load([]).seed == 7
+    assert (os.environ["WANDB_TAGS"], os.environ["WANDB_NOTES"]) == ("7", "7")
+
+
+def test_names_of_no_setting_are_told_with_what_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NUM_SAMPELS", "COMMAND", "ENV_FILE", "NUMBA_CACHE", "STARTED_BY", "SEEDS"):
+        monkeypatch.setenv(f"TICTACTOE_{name}", "")
+    assert settings.unknown({"TICTACTOE_SEDES": "3", "TICTACTOE_SEED": "3", "WANDB_SEDES": "3"}) == [
+        "TICTACTOE_COMMAND: no such setting",
+        "TICTACTOE_NUM_SAMPELS: no such setting; is TICTACTOE_NUM_SAMPLES meant?",
+        "TICTACTOE_SEDES in .env: no such setting; is TICTACTOE_SEEDS meant?",
+    ]
+
+
+@pytest.mark.parametrize("value", ["two words", "two\nlines", "schlüssel"])
+def test_what_can_be_no_token_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", value)
+    with pytest.raises(UserError, match=r"^RAY_AUTH_TOKEN: it has to be one word") as caught:
+        load([])
+    assert value not in str(caught.value)
+
+
+def test_no_number_of_a_large_board_is_asked_for_while_settings_are_read() -> None:
+    code = "import sys; from tictactoe.settings import load; load(['--board', '4x4x4'], {}); assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_folder_one_is_in_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UserError, match=r"--results-dir .*the folder you are in is gone"):
+        load(["--results-dir", "x"])
 
 
 def test_the_help_says_what_is_promised_of_the_digest() -> None:
@@ -189,10 +260,6 @@ def test_a_variable_that_is_set_but_empty_hides_no_line_of_the_file(clean: Path,
     monkeypatch.setenv("WANDB_API_KEY", "")
     key = load([]).wandb_api_key
     assert key is not None and key.get_secret_value() == os.environ["WANDB_API_KEY"] == "secret"
-
-
-SWITCHES = ("fresh", "retry_failed", "hold", "verbose", "check")
-SECRETS = ("wandb_api_key", "ray_auth_token")
 
 
 def accepts_or_refuses_in_one_line(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -12,10 +13,8 @@ from typing import Any, Literal, NoReturn, get_args
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tictactoe import env_file
-from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
-from tictactoe.env_file import PREFIX, is_placeholder
+from tictactoe.env_file import PREFIX, is_placeholder, is_word
 from tictactoe.errors import UserError
 
 COMMANDS = {
@@ -25,6 +24,10 @@ COMMANDS = {
 """What can be done besides a search: what it is, and its options."""
 _SECRETS = ("wandb_api_key", "ray_auth_token")
 _FLAGS = {"play_as": "--as"}
+_NO_SETTINGS = ("ENV_FILE", "NUMBA_CACHE", "STARTED_BY")
+"""Of the variables with our prefix, those that are for others than this module."""
+NONE = "none"
+"""On the command line, for an option that has no value by default and has one in the environment."""
 
 
 class Settings(BaseSettings):
@@ -90,11 +93,15 @@ class Settings(BaseSettings):
     def _results_dir(cls, value: Path) -> Path:
         if "\0" in str(value):
             raise ValueError("a path cannot hold a null character")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(value)):  # of two slashes Path has left one
+            raise ValueError("results cannot be kept at a URL; name a local folder, or one where the storage is mounted")
         try:
             value = value.expanduser().absolute()
             str(value).encode()  # as Ray will
         except RuntimeError:
             raise ValueError("there is no such user; name a folder") from None
+        except FileNotFoundError:
+            raise ValueError("the folder you are in is gone; name the whole path, or change to another folder") from None
         except UnicodeEncodeError:
             raise ValueError("its path is no UTF-8; name another folder") from None
         return value
@@ -104,33 +111,62 @@ class Settings(BaseSettings):
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None or is_placeholder(value.get_secret_value()) else value
 
+    @field_validator("ray_auth_token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_word(value.get_secret_value()):
+            raise ValueError("it has to be one word of ASCII letters, digits and signs; mend or remove it")
+        return value  # of a key for W&B its probe tells what is wrong: no search waits for that
+
     @model_validator(mode="after")
-    def _first_check(self) -> Settings:
-        if self.command != "search":
-            return self
+    def _deep(self) -> Settings:
         if self.deep and not self.check:
             raise ValueError("--deep: only says how deep --check looks; use --check --deep")
-        first = check_grid(Board.parse(self.board), 10**12)[0]
-        if self.games < first:
-            raise ValueError(
-                f"--games {self.games}: ends before the first check on {self.board}, after {first} games; "
-                f"use --games {first} or more"
-            )
         return self
 
 
 def load(arguments: list[str], env_lines: Mapping[str, str]) -> Settings:
     """The settings of a command line (without the program's name) in this environment and the lines of its `.env`.
 
-    Raises UserError for bad input; exits with 0 for `--help`.
+    A command takes its own options and no others: what the environment says of a search is not for it. Raises UserError for
+    bad input; exits with 0 for `--help`.
     """
     command = arguments[0] if arguments and arguments[0] in COMMANDS else "search"
     options = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
+    fields = Settings.model_fields
+    options = {n: None if v == NONE and fields[n].default is None and n != "name" else v for n, v in options.items()}
     options["command"] = command  # always said: the environment cannot name another
+    lines = {name.upper(): value for name, value in env_lines.items()}
+    wanted = [n for n in fields if n not in _SECRETS]
+    if command != "search":
+        wanted = ["name", *COMMANDS[command][1]]
+        options = {n: fields[n].default for n in fields if n not in wanted} | dict.fromkeys(map(str.upper, _SECRETS)) | options
+    from_file = {n: value for n in wanted if n not in options and (value := lines.get(_variable(n))) and not _is_set(n)}
+    values: dict[str, Any] = from_file | options
     try:
-        return Settings(_env_file=env_file.path() if env_lines else None, _env_file_encoding="utf-8", **options)
+        return Settings(**values)
     except ValidationError as error:
-        raise UserError(_one_line(error, options, env_lines)) from None
+        raise UserError(_one_line(error, options, from_file)) from None
+
+
+def unknown(env_lines: Mapping[str, str]) -> list[str]:
+    """A note for each variable or line of `.env` that has our prefix and is no setting."""
+    known = [_variable(name) for name in Settings.model_fields if name not in ("command", *_SECRETS)]
+    notes = []
+    for place, names in (("", os.environ), (" in .env", env_lines)):
+        for name in sorted(names):
+            if name.startswith(PREFIX) and name not in known and name.removeprefix(PREFIX) not in _NO_SETTINGS:
+                close = difflib.get_close_matches(name, known, 1, 0.85)
+                notes.append(f"{name}{place}: no such setting" + (f"; is {close[0]} meant?" if close else ""))
+    return notes
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _is_set(name: str) -> bool:
+    return any(value and variable.upper() == _variable(name) for variable, value in os.environ.items())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -155,11 +191,12 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
     result = _Parser(
         prog="main.py",
         description="Search hyperparameters of self-play tabular Q-learning with Ray Tune.",
-        epilog=f"Every option is also an environment variable ({PREFIX}NUM_SAMPLES=64) and a line of .env. "
+        epilog=f"Every option is also an environment variable ({PREFIX}NUM_SAMPLES=64) and a line of .env; "
+        f"--no-..., and '{NONE}' where that is the default, undo these. "
         "Exit codes: 0 finished, 1 failed, 2 bad input or failed check, "
         "75 interrupted and saved (run the same command again to go on). "
         "--check and every search refuse to start, with 2, when: fewer CPUs or less memory than one trial needs, "
-        "results or home folder not writable, no folder for temporary files, the dashboard's token not "
+        "results or home folder not writable, no folder for temporary files or for Ray's session, the dashboard's token not "
         "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
         "named or that others than this machine use, a RAY_ADDRESS where no Ray answers. Once Ray is up a search also refuses "
         "fewer CPUs or GPUs on each node than one trial needs, and results on a local path with several nodes.",
@@ -179,10 +216,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
     default = "off" if field.default is False else "none" if field.default is None else field.default
     text = field.description or ""
     text += "" if "(default:" in text else f" (default: {default})"
-    if name == "hold":
+    if isinstance(field.default, bool):
         parser.add_argument(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=text)
-    elif isinstance(field.default, bool):
-        parser.add_argument(_flag(name), dest=name, action="store_true", help=text)
     else:
         parser.add_argument(_flag(name), dest=name, metavar=_metavar(name, field.annotation), help=text)
 
@@ -204,24 +239,16 @@ def _metavar(name: str, annotation: Any) -> str:
     )
 
 
-def _one_line(error: ValidationError, options: Mapping[str, Any], env_lines: Mapping[str, str]) -> str:
+def _one_line(error: ValidationError, options: Mapping[str, Any], from_file: Mapping[str, str]) -> str:
     """The first problem, with the option, variable or line of `.env` that it comes from."""
     problem = error.errors(include_url=False)[0]
     message = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
-    if not problem["loc"]:
-        return message
     name = str(problem["loc"][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).lower()
-    option, variable = _flag(name), PREFIX + name.upper()
-    if name == "name" and options["command"] in COMMANDS:
-        option = "NAME"
     if name in _SECRETS:
         return f"{name.upper()}: {message}"
-    source = (
-        option
-        if name in options
-        else f"{variable} in .env"
-        if variable in env_lines and variable not in os.environ
-        else variable
-    )
+    if name in options:
+        source = "NAME" if name == "name" and options["command"] in COMMANDS else _flag(name)
+    else:
+        source = f"{_variable(name)} in .env" if name in from_file else _variable(name)
     shown = repr(problem["input"]) if isinstance(problem["input"], (str, int, float)) else ""
     return f"{source} {shown}: {message[0].lower()}{message[1:]}"

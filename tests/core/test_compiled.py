@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tictactoe import files
 from tictactoe.core import compiled
 
 PARTS = "from tictactoe.core.compiled import inline\n\n\n@inline\ndef number():\n    return 1\n"
@@ -34,6 +35,7 @@ def package(tmp_path: Path) -> Path:
     core = tmp_path / "copy" / "tictactoe" / "core"
     core.mkdir(parents=True)
     shutil.copy(Path(compiled.__file__), core)
+    shutil.copy(Path(files.__file__), core.parent)
     (core / "parts.py").write_text(PARTS)
     (core / "kernels.py").write_text(KERNELS)
     return core
@@ -81,19 +83,19 @@ def test_the_first_folder_that_can_be_written_to(monkeypatch: pytest.MonkeyPatch
     private = temporary / f"tictactoe-kernels-{os.getuid()}"
     for parent in (named, sources / "__pycache__", home / ".cache" / "tictactoe", private):
         expected = parent / f"kernels-{compiled.fingerprint()}"
-        assert compiled.cache_folder() == str(expected)
+        assert compiled.folder.__wrapped__() == str(expected)
         assert expected.is_dir()
         shutil.rmtree(parent)
         if parent != private:
             parent.write_text("no folder")
     private.mkdir(mode=0o777)
     private.chmod(0o777)  # others could have put code there
-    assert compiled.cache_folder() is None
+    assert compiled.folder.__wrapped__() is None
     private.rmdir()
     private.symlink_to(home / ".cache")
-    assert compiled.cache_folder() is None
+    assert compiled.folder.__wrapped__() is None
     private.unlink()
-    assert compiled.cache_folder() is not None
+    assert compiled.folder.__wrapped__() is not None
     assert private.stat().st_mode & 0o777 == 0o700
 
 

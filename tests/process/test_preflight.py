@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,18 +20,23 @@ from tests.support import records as made
 from tests.support.cgroup import write_cgroup
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import memory, preflight
+from tictactoe.process import environment, memory, preflight
 from tictactoe.process.preflight import Preflight, inspect
 
 needs_ipv6 = pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An environment without ours, which is as it was afterwards."""
+    before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith(("TICTACTOE_", "WANDB_", "RAY_", "KUBERNETES_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -165,6 +171,67 @@ def test_a_folder_that_cannot_be_written(check: Callable[..., Preflight], tmp_pa
     assert messages[0].endswith("; name a writable folder")
 
 
+def made_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_check_makes_nothing_and_says_what_would_be_made(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
+    result = check(check=True)
+    assert not result.fatal
+    assert not made_under(tmp_path)
+    assert result.details == [
+        f"--results-dir {tmp_path / 'results'} is not there; a search would make it",
+        f"HOME {tmp_path / 'home'} is not there; a search would make it",
+        f"{tmp_path / 'home/.ray/auth_token'} is not there; a search would make it, with a token of its own",
+    ]
+    assert result.notes == [f"RAY_TMPDIR {tmp_path / 'none'} is not there: Ray's session is in /tmp"]
+    assert os.environ["RAY_TMPDIR"] == "/tmp"
+    assert not check().fatal
+    assert {"home", "home/.ray/auth_token", "results"} <= {*made_under(tmp_path)}
+    assert not check(check=True).details
+
+
+def test_no_place_for_rays_session(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "none"))
+    monkeypatch.setattr(environment, "_SHORT", ())
+    (message,) = check().fatal
+    assert message.startswith(f"RAY_TMPDIR {tmp_path / 'none'} is not there; set RAY_TMPDIR to ")
+
+
+@pytest.mark.parametrize(("options", "first"), [({"games": 99}, 100), ({"games": 11_984, "board": "4x3x4"}, 11_985)])
+def test_too_few_games_for_a_check(check: Callable[..., Preflight], options: dict[str, object], first: int) -> None:
+    (message,) = check(**options).fatal
+    board = options.get("board", "3x3x3")
+    assert message == (
+        f"--games {options['games']}: ends before the first check on {board}, after {first} games; use --games {first} or more"
+    )
+    assert not check(**options | {"games": first}).fatal
+
+
+def test_encryption_without_its_files(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    monkeypatch.setenv("RAY_TLS_SERVER_KEY", "/none")
+    monkeypatch.setenv("RAY_TLS_CA_CERT", __file__)
+    assert check().fatal == [
+        "RAY_TLS_SERVER_CERT is not set, which RAY_USE_TLS asks for; name the file, or unset RAY_USE_TLS",
+        "RAY_TLS_SERVER_KEY /none: there is no such file, which RAY_USE_TLS asks for; name the file, or unset RAY_USE_TLS",
+    ]
+    monkeypatch.setenv("RAY_USE_TLS", "0")
+    assert not check().fatal
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"two words"])
+def test_a_token_file_with_anything_else_in_it(check: Callable[..., Preflight], tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "home" / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    (message,) = check().fatal
+    assert str(path) in message and message.endswith("or mend or remove the file")
+
+
 def test_no_home_at_all(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user id without a passwd entry
@@ -181,22 +248,38 @@ def test_a_token_from_the_environment_is_named_written_and_not_shown(
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     result = check()
     assert result.token_source == "RAY_AUTH_TOKEN"
-    assert (tmp_path / "token").read_text() == token
+    assert (tmp_path / "token").read_text().strip() == token
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
     assert preflight.show(Console(), result, "W&B: disabled") == 0
     assert token not in capsys.readouterr().out
 
 
-def test_how_to_print_the_token_from_where_the_user_sits(
+def test_the_command_as_printed_prints_the_token(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From any folder and any shell, with whatever name the file has, and whether the program or Ray has made it."""
+    for name, content in (("token", None), ("it's a $HOME (token)", None), ("rays", "5e5e")):
+        path = Path(os.environ["HOME"]) / name
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+        if content:
+            path.write_text(content)
+        result = check()
+        assert result.token == f"the token that `{result.token_command}` prints; from {path}"
+        ran = subprocess.run(["sh", "-c", result.token_command], cwd="/", env={}, capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == path.read_text().strip() == (content or ran.stdout.strip())
+        assert len(ran.stdout) >= 4
+
+
+def test_a_token_that_only_the_environment_has_is_not_printed_by_a_command(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(Path(sys.executable).parent.parent)
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert check().token_command == f"{Path(sys.executable).parent.name}/ray get-auth-token"
-    assert Path(sys.executable).with_name("ray").exists()
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    assert check().token_command == "ray get-auth-token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "5e" * 32)
+    result = check()
+    assert (result.token_command, result.token) == ("", "the token in RAY_AUTH_TOKEN")
+
+
+def test_how_to_print_the_token_from_outside(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    assert check().token_command.startswith("cat ")  # in a pod of another kind: who sees this line is inside
+    monkeypatch.setenv("TICTACTOE_NUMBA_CACHE", "/app/numba-cache")  # in this program's image
     assert check().token_command == "kubectl exec deploy/mnist-ray-tune -- ray get-auth-token"
 
 
@@ -266,21 +349,25 @@ def test_local_results_with_a_ray_that_may_have_several_nodes(
     assert len(result.notes) == 1 and "more than one node" in result.notes[0]
     monkeypatch.setattr(preflight, "is_shared", lambda path: True)
     assert not check().notes
+    monkeypatch.setenv("RAY_TMPDIR", "/none")
+    assert check().fatal == ["RAY_TMPDIR /none: no folder that can be written to; unset it, or name another"]
 
 
 def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.CaptureFixture[str]) -> None:
     result = Preflight(
-        2, 8266, token_source="/a/file", token_command="ray get-auth-token", notes=["port 8265 is taken"], details=["small"]
+        2, 8266, token_source="/a/file", token_command="cat /a/file", notes=["port 8265 is taken"], details=["small"]
     )
-    assert preflight.show(Console(width=200), result, "W&B: offline, as WANDB_MODE says") == 0
+    assert preflight.show(Console(width=200), result, "W&B: offline, as WANDB_MODE says", ["MPLBACKEND  kept: x"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "note: port 8265 is taken",
         "note: small",
         "CPUs for trials: 2",
         "dashboard: port 8266",
-        "token: from /a/file; `ray get-auth-token` prints it",
+        "dashboard's sign-in: the token that `cat /a/file` prints; from /a/file",
         "W&B: offline, as WANDB_MODE says",
+        "variables of other tools that are set:",
+        "  MPLBACKEND  kept: x",
         "ready",
     ]
     result.fatal.append("--results-dir /x: cannot be written")

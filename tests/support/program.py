@@ -13,13 +13,13 @@ JOB = ("--num-samples", "8", "--seeds", "16", "--games", "100000", "--num-cpus",
 """A search long enough to be disturbed."""
 SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
 """The search that the fixture `searched` has run."""
-OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_")
+OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_", "NUMBA_")
 
 
 def clean_environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment without settings of ours, with a home folder of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": str(home / "none.env")} | variables
+    return kept | {"HOME": str(home), "TICTACTOE_ENV_FILE": os.devnull} | variables
 
 
 def digest_of(output: str) -> str:

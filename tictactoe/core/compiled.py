@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
+
+from tictactoe.files import is_private
 
 SOURCES = Path(__file__).resolve().parent
 
@@ -29,8 +32,13 @@ def fingerprint() -> str:
     return hashes.hexdigest()[:16]
 
 
-def cache_folder() -> str | None:
-    """The folder for machine code, made where it is missing: under the first parent that can be written to.
+make_folders = True
+"""Whether the folder is made where it is missing; `--check` makes nothing, and compiles without one then."""
+
+
+@cache
+def folder() -> str | None:
+    """The folder for machine code, in this process: under the first parent that can be written to.
 
     Parents are NUMBA_CACHE_DIR if it is set, this package's `__pycache__`, the user's folder for caches, and one of this
     user's among the temporary files. None where nothing can be written.
@@ -38,10 +46,11 @@ def cache_folder() -> str | None:
     name = f"kernels-{fingerprint()}"
     for parent in _parents():
         with suppress(OSError):
-            folder = parent / name
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-            return str(folder)
+            found = parent / name
+            if make_folders:
+                found.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=found).close()
+            return str(found)
     return None
 
 
@@ -53,23 +62,26 @@ def _parents() -> Iterator[Path]:
         yield Path.home() / ".cache" / "tictactoe"
     with suppress(OSError):
         private = Path(tempfile.gettempdir(), f"tictactoe-kernels-{os.getuid()}")
-        private.mkdir(mode=0o700, exist_ok=True)
-        # What lies there is run, and anybody may have made a folder of that name.
-        status = private.lstat()
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+        if make_folders:
+            private.mkdir(mode=0o700, exist_ok=True)
+        if is_private(private):  # what lies there is run, and anybody may have made a folder of that name
             yield private
 
 
-FOLDER = cache_folder()
 _CONFIG: Any = numba.config
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called with arguments of new types; it runs without Python's global lock."""
+    """Compile a function when it is first called with arguments of new types; it runs without Python's global lock.
+
+    With NUMBA_DISABLE_JIT it stays Python, where NumPy would warn of sums that overflow as they are meant to.
+    """
+    if _CONFIG.DISABLE_JIT:
+        return np.errstate(over="ignore")(function)
     before = _CONFIG.CACHE_DIR
-    _CONFIG.CACHE_DIR = FOLDER or ""
+    _CONFIG.CACHE_DIR = folder() or ""
     try:
-        return numba.njit(cache=FOLDER is not None, nogil=True)(function)
+        return numba.njit(cache=folder() is not None, nogil=True)(function)
     finally:
         _CONFIG.CACHE_DIR = before
 

@@ -65,7 +65,8 @@ def evaluate(learner: QLearner, settled: bool = False) -> Evaluation:
     if settled:
         greedy = first_only(game, greedy)
     wins, draws, losses = (
-        _expected(game, greedy, np.array(utility)) for utility in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        tuple(map(float, _expected(game, greedy, np.array(utility))))  # kernels that are not compiled return NumPy's numbers
+        for utility in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     )
     return Evaluation(
         exploitability(learner.board, game, greedy),
@@ -93,13 +94,13 @@ def exploitability(board: Board, game: Graph, greedy: np.ndarray) -> float:
     """Exploitability, in [0, 2], of the policy that plays any of the moves `greedy` (bool, by edge)."""
     worst_x, worst_o = _guaranteed(game, greedy)
     value = game_value(board)
-    return ((value - worst_x) + (-value - worst_o)) / 2
+    return float((value - worst_x) + (-value - worst_o)) / 2
 
 
 def loss_vs_random(game: Graph, greedy: np.ndarray) -> float:
     """Probability of losing to a uniformly random opponent, mean of both seats, ties mixed uniformly."""
     as_x, as_o = _expected(game, greedy, np.array((0.0, 0.0, 1.0)))
-    return (as_x + as_o) / 2
+    return float(as_x + as_o) / 2
 
 
 def check_grid(board: Board, budget: int) -> list[int]:

@@ -101,7 +101,7 @@ class Folder:
         self._aside = _free_name(self.path)
         self.path.rename(self._aside)
         self._lock.close()
-        self.path.mkdir()
+        self.path.mkdir(exist_ok=True)  # another process may have begun there just now: then it holds the lock
         self._lock = _lock(self.path)
         with suppress(FileNotFoundError):  # which the reaper of a killed run may still hold
             (self._aside / "lock.reaper").rename(self.path / "lock.reaper")

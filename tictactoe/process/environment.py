@@ -1,91 +1,150 @@
-"""What has to be in the environment before Numba, Ray and W&B are imported."""
+"""What has to be in the environment before Numba, Ray and W&B are imported, and what they need on the disk."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
+import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tictactoe import env_file, files
-from tictactoe.env_file import PREFIX, is_placeholder
-from tictactoe.process import ray_address
+from tictactoe.env_file import PREFIX, is_placeholder, is_word
+from tictactoe.process import processes, ray_address, variables
 
-DEFAULTS = {
-    "RAY_AUTH_MODE": "token",  # an open dashboard runs anybody's code (CVE-2023-48022)
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a frame even when told to be quiet
-    "RAY_DEDUP_LOGS": "0",
-    # As where Ray supports one node only: its address is 127.0.0.1 (or ::1). So only the dashboard is for other machines, and
-    # a firewall or VPN on this one's other addresses is of no account. An address in RAY_ADDRESS is taken as it is, too.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_prestart_worker_first_driver": "0",  # workers beside those of the first tasks would only take memory
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Its kills are errors that Tune does not know and ends the search for. The kernel's it knows: it tries the trial again.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # file loggers cost more than a short trial
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: see Interrupt
-    "WANDB_SILENT": "true",
-}
+SECRETS = ("WANDB_API_KEY", "RAY_AUTH_TOKEN")
+_SOCKET = f"/{processes.PREFIX}00000000/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest name of a socket of Ray's, from RAY_TMPDIR on."""
+_SOCKET_BYTES = 107
+"""Longest name that Linux lets a socket have."""
+_PLAIN = re.compile(r"[A-Za-z0-9_./,:=@%+-]+")
+"""What stays one word in a shell's line, as which Ray starts its workers."""
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a run makes a private folder there
 
 
-def prepare() -> dict[str, str]:
-    """Put everything into the environment, in the order in which libraries look at it; returns the lines of `.env`.
+@dataclass(frozen=True)
+class Environment:
+    """What `prepare` has found."""
+
+    lines: dict[str, str]
+    """The assignments of `.env`."""
+    decisions: list[str]
+    """What was made of each variable of others that was set."""
+    notes: list[str]
+    """What the user should know of `.env`."""
+
+
+def prepare() -> Environment:
+    """Put everything into the environment, in the order in which libraries look at it. Nothing is made on the disk.
 
     1. A folder for temporary files: nothing else works without one.
-    2. The home folder is made where it can be: Ray and W&B write to it. Where it cannot, preflight says so.
-    3. NUMBA_CACHE_DIR, where an image has brought compiled code along: before Numba is imported, by anything of `core`.
-    4. The lines of `.env` that are not ours (WANDB_*, RAY_*, ...), where the environment does not set them: before Ray and
-       W&B are imported, which read them then.
-    5. Our defaults for Ray and W&B, where neither the user nor `.env` has set anything. Where RAY_ADDRESS names no running
-       Ray (empty, `local`), it is taken out.
+    2. The lines of `.env` that are not ours (WANDB_*, RAY_*, ...), where the environment does not set them.
+    3. Keys and tokens as they are meant: without blanks and quotes around them, and none where one is a placeholder.
+    4. What `variables` says of others' variables: before Numba, Ray and W&B are imported, which read them then.
 
     Raises OSError where no temporary file can be written, UserError for a `.env` that cannot be read.
     """
     tempfile.gettempdir()
+    file = env_file.path()
+    lines = env_file.read(file)
+    for name, value in lines.items():
+        if not name.startswith(PREFIX) and not is_placeholder(value):
+            os.environ[name] = os.environ.get(name) or value  # a variable that is set but empty says nothing
+    for name in SECRETS:
+        if value := os.environ.pop(name, ""):
+            value = value.strip().strip("\"'")
+            if not is_placeholder(value):
+                os.environ[name] = value
+    if ray_address.existing() is None:
+        os.environ.pop("RAY_ADDRESS", None)  # Ray would look at an empty one too
+    if os.environ.get("PYTHONWARNINGS"):  # read by this interpreter already: warnings as errors would end it
+        warnings.simplefilter("ignore")
+    decisions = variables.apply(os.environ)
+    return Environment(lines, decisions, [note] if (note := env_file.note(file)) else [])
+
+
+def make_folders() -> None:
+    """Make what libraries need: the home folder, where it can be, and a place for compiled code that an image brings along.
+
+    Ray and W&B write to the home folder. Where it cannot be made, preflight says so. NUMBA_CACHE_DIR has to be there before
+    Numba is imported, by anything of `core` that is compiled.
+    """
     with suppress(OSError, RuntimeError):
         Path.home().mkdir(parents=True, exist_ok=True)
     baked = os.environ.get(PREFIX + "NUMBA_CACHE")
     if baked and "NUMBA_CACHE_DIR" not in os.environ and Path(baked).is_dir():
         os.environ["NUMBA_CACHE_DIR"] = _writable_copy(Path(baked))
-    lines = env_file.read(env_file.path())
-    for name, value in lines.items():
-        if not name.startswith(PREFIX) and not is_placeholder(value):
-            os.environ[name] = os.environ.get(name) or value  # a variable that is set but empty says nothing
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    if ray_address.existing() is None:
-        os.environ.pop("RAY_ADDRESS", None)  # Ray would look at an empty one too
-    return lines
 
 
 def _writable_copy(baked: Path) -> str:
     """A copy of the image's compiled code, made once: Numba uses only a cache that it may also write to."""
-    folder = Path(tempfile.gettempdir(), f"numba-{os.getuid()}")
-    if not folder.exists():
+    folder = Path(tempfile.gettempdir(), f"numba-{os.geteuid()}")
+    if not files.is_private(folder):
         partial = tempfile.mkdtemp(prefix="numba-")
         shutil.copytree(baked, partial, dirs_exist_ok=True)
+        Path(partial).chmod(0o700)  # copytree has given it the original's
         try:
             Path(partial).rename(folder)
-        except OSError:  # another process was quicker
+        except OSError:  # another process was quicker, or somebody else has that name
+            if not files.is_private(folder):
+                return partial
             shutil.rmtree(partial, ignore_errors=True)
     return str(folder)
 
 
-def provide_token() -> str:
-    """Make sure that Ray finds a token, and say where it comes from.
+def session_folder() -> tuple[Path | None, str]:
+    """Under which folder a Ray of our own keeps its session, and what there is to say of it.
 
-    It is RAY_AUTH_TOKEN, else the file that RAY_AUTH_TOKEN_PATH names, else ~/.ray/auth_token; a file that is
-    missing is made. A token from the environment is written to RAY_AUTH_TOKEN_PATH too, so that
-    `ray get-auth-token` finds it from another shell. Raises OSError when the file cannot be written.
+    It is RAY_TMPDIR, else the folder for temporary files, if sockets of Ray's can be there: else another one with a short name.
+    None where there is no such folder either.
     """
-    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    named = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute()
+    if (problem := _unfit(base)) is None:
+        return base, ""
+    for other in map(Path, _SHORT):
+        if _unfit(other) is None:
+            return other, f"{named} {base} {problem}: Ray's session is in {other}"
+    return None, f"{named} {base} {problem}; set RAY_TMPDIR to a writable folder with a short, plain name"
+
+
+def _unfit(base: Path) -> str | None:
+    """Why Ray could not have its session under this folder."""
+    if not base.is_dir():
+        return "is no folder" if base.exists() else "is not there"
+    if not _PLAIN.fullmatch(str(base)):
+        return "has letters in its name that the command for Ray's workers cannot hold"
+    if (excess := len(os.fsencode(base)) + len(_SOCKET) - _SOCKET_BYTES) > 0:
+        return f"is {excess} byte{'s' * (excess > 1)} too long for the names of Ray's sockets"
+    try:
+        with tempfile.TemporaryDirectory(dir=base) as folder, socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(f"{folder}/s")
+    except OSError as error:
+        return f"cannot hold sockets ({error.strerror})"
+    return None
+
+
+def provide_token(make: bool = True) -> Path | None:
+    """Make sure that Ray finds a token; returns the file that it is in, None where only RAY_AUTH_TOKEN has it.
+
+    It is RAY_AUTH_TOKEN, else the file that RAY_AUTH_TOKEN_PATH names, else ~/.ray/auth_token; a file that is missing is made,
+    if `make`. A token from the environment is written to RAY_AUTH_TOKEN_PATH too, so that it is found from another shell.
+    Raises OSError when the file cannot be read or written, ValueError when it cannot be a token.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     if token and not named:
-        return "RAY_AUTH_TOKEN"
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    if token or not (path.is_file() and path.read_text().strip()):
+        return None
+    path = (Path(named) if named else Path.home() / ".ray" / "auth_token").absolute()
+    there = path.read_text(errors="replace").strip() if path.exists() else ""
+    if not is_word(there):
+        raise ValueError(f"{path} holds more than one word of ASCII letters and digits")
+    if make and (token != there if token else not there):
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, token or secrets.token_hex(32), mode=0o600)
-    return "RAY_AUTH_TOKEN" if token else str(path)
+        files.write(path, f"{token or secrets.token_hex(32)}\n", mode=0o600)
+    return path

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import shlex
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import psutil
 from rich.console import Console
 
 from tictactoe.core.game import Board
+from tictactoe.env_file import PREFIX
 from tictactoe.errors import UserError
 from tictactoe.process import memory, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
-from tictactoe.process.environment import provide_token
+from tictactoe.process.environment import provide_token, session_folder
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count
@@ -43,14 +45,22 @@ class Preflight:
     max_concurrent: int | None = None
     """Trials at a time, where there is memory for fewer than the CPUs and settings allow."""
     token_source: str = ""
+    """The variable or file that the dashboard's token is from."""
     token_command: str = ""
-    """What prints the token, from where the user sits."""
+    """What prints the token, from where the user sits; nothing does where only RAY_AUTH_TOKEN has it."""
     notes: list[str] = field(default_factory=list)
     """Worth knowing at the start of every search."""
     details: list[str] = field(default_factory=list)
     """Worth knowing for who asks with `--check`."""
     fatal: list[str] = field(default_factory=list)
     """What keeps a search from running."""
+
+    @property
+    def token(self) -> str:
+        """Which token the dashboard asks for."""
+        if not self.token_command:
+            return f"the token in {self.token_source or 'no place yet'}"
+        return f"the token that `{self.token_command}` prints; from {self.token_source}"
 
     def require(self) -> None:
         """Raise UserError with the first of what is fatal."""
@@ -59,31 +69,38 @@ class Preflight:
 
 
 def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY) -> Preflight:
-    """Look at everything that can be looked at without starting Ray.
+    """Look at everything that can be looked at without starting Ray; with `--check` nothing is made.
 
     What concerns a Ray of our own alone is left out where RAY_ADDRESS names a running one.
     """
     preflight = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
-    _writable(preflight, "--results-dir", settings.results_dir)
+    _first_check(preflight, settings)
+    make = not settings.check or settings.deep
+    _writable(preflight, "--results-dir", settings.results_dir, make)
     try:
-        _writable(preflight, "HOME", Path.home())
+        _writable(preflight, "HOME", Path.home(), make)
     except RuntimeError:
         preflight.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
-    _token(preflight, settings)
+    _temporary_folder(preflight)
+    _token(preflight, settings, make)
     if address := ray_address.existing():
         if problem := ray_address.problem(address):
             preflight.fatal.append(problem)
         _shared_results(preflight, settings)
+        if (named := os.environ.get("RAY_TMPDIR")) and not os.access(named, os.W_OK | os.X_OK):
+            preflight.fatal.append(f"RAY_TMPDIR {named}: no folder that can be written to; unset it, or name another")
     else:
-        _paths(preflight)
+        _interpreter(preflight)
+        _session_folder(preflight)
+        _encryption(preflight)
         _slots(preflight, settings, cgroup)
         _shared_memory(preflight, shm)
         _free_port(preflight, settings)
     return preflight
 
 
-def show(console: Console, preflight: Preflight, tracking: str) -> int:
-    """Print it all; the exit code of `--check`."""
+def show(console: Console, preflight: Preflight, tracking: str, decisions: Sequence[str] = ()) -> int:
+    """Print it all, with what was made of others' variables; the exit code of `--check`."""
     for kind, lines in (("error", preflight.fatal), ("note", preflight.notes), ("note", preflight.details)):
         for line in lines:
             console.print(f"{kind}: {line}")
@@ -92,8 +109,12 @@ def show(console: Console, preflight: Preflight, tracking: str) -> int:
     else:
         console.print(f"CPUs for trials: {preflight.num_cpus}")
         console.print(f"dashboard: port {preflight.port}")
-    console.print(f"token: from {preflight.token_source or 'nowhere'}; `{preflight.token_command}` prints it")
+    console.print(f"dashboard's sign-in: {preflight.token}")
     console.print(tracking)
+    if decisions:
+        console.print("variables of other tools that are set:")
+        for decision in decisions:
+            console.print(f"  {decision}")
     console.print("a search would not start" if preflight.fatal else "ready")
     return 2 if preflight.fatal else 0
 
@@ -110,20 +131,38 @@ def port_is_fixed(settings: Settings) -> bool:
     return "dashboard_port" in settings.model_fields_set or settings.dashboard_host not in LOOPBACK
 
 
-def _writable(preflight: Preflight, option: str, folder: Path) -> None:
+def _first_check(preflight: Preflight, settings: Settings) -> None:
+    board = Board.parse(settings.board)
+    if settings.games >= 3**board.cells:  # more than there are positions: no need to count them
+        return
+    from tictactoe.core.evaluation import check_grid
+
+    first = check_grid(board, 10**12)[0]
+    if settings.games < first:
+        preflight.fatal.append(
+            f"--games {settings.games}: ends before the first check on {board}, after {first} games; "
+            f"use --games {first} or more"
+        )
+
+
+def _writable(preflight: Preflight, option: str, folder: Path, make: bool) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if there != folder:
+            preflight.details.append(f"{option} {folder} is not there; a search would make it")
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"x")
     except OSError as error:
         preflight.fatal.append(f"{option} {folder}: cannot be written ({error.strerror}); name a writable folder")
 
 
-def _paths(preflight: Preflight) -> None:
-    """Ray hands paths on in command lines that are taken apart at backslashes."""
-    for what, path in (("the Python environment", sys.executable), ("the folder for temporary files", tempfile.gettempdir())):
-        if "\\" in path or "\n" in path:
-            preflight.fatal.append(f"{what} is {path}: Ray cannot start from a path with a backslash; use another folder")
+def _interpreter(preflight: Preflight) -> None:
+    if "\\" in sys.executable or "\n" in sys.executable:  # Ray's command lines are taken apart there
+        preflight.fatal.append(
+            f"the Python environment is {sys.executable}: Ray cannot start from a path with a backslash; use another folder"
+        )
 
 
 def _shared_results(preflight: Preflight, settings: Settings) -> None:
@@ -175,23 +214,62 @@ def _shared_memory(preflight: Preflight, shm: Path) -> None:
         )
 
 
-def _token(preflight: Preflight, settings: Settings) -> None:
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        ray = "kubectl exec deploy/mnist-ray-tune -- ray"
-    elif settings.dashboard_host not in LOOPBACK and Path("/.dockerenv").exists():
-        ray = f"docker exec {socket.gethostname()} ray"  # Docker's default for it is the container's id
-    else:
-        ray = "ray" if shutil.which("ray") else os.path.relpath(Path(sys.executable).with_name("ray"))
-    preflight.token_command = f"{ray} get-auth-token"
+def _temporary_folder(preflight: Preflight) -> None:
+    named, used = os.environ.get("TMPDIR"), tempfile.gettempdir()
+    if named and not (Path(named).is_dir() and Path(named).samefile(used)):
+        preflight.notes.append(f"TMPDIR {named}: no folder that can be written to; temporary files go to {used}")
+
+
+def _session_folder(preflight: Preflight) -> None:
+    folder, message = session_folder()
+    if folder is None:
+        preflight.fatal.append(message)
+    elif message:
+        preflight.notes.append(message)
+        os.environ["RAY_TMPDIR"] = str(folder)
+
+
+def _encryption(preflight: Preflight) -> None:
+    if os.environ.get("RAY_USE_TLS", "").lower() not in ("1", "true"):
+        return
+    for name in ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"):
+        path = os.environ.get(name)
+        if path is None or not Path(path).is_file():
+            what = "is not set" if path is None else f"{path}: there is no such file"
+            preflight.fatal.append(f"{name} {what}, which RAY_USE_TLS asks for; name the file, or unset RAY_USE_TLS")
+
+
+def _token(preflight: Preflight, settings: Settings, make: bool) -> None:
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode != "token" and not os.environ.get("RAY_ADDRESS"):
         preflight.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")
     try:
-        preflight.token_source = provide_token()
+        file = provide_token(make)
     except (OSError, RuntimeError, ValueError) as error:
         preflight.fatal.append(
-            f"the dashboard's token cannot be read or written ({error}); set HOME or RAY_AUTH_TOKEN_PATH to a writable place"
+            f"the dashboard's token cannot be read or written ({error}); set HOME or RAY_AUTH_TOKEN_PATH to a writable place, "
+            "or mend or remove the file"
         )
+        return
+    preflight.token_source = "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(file)
+    if file is None:
+        return
+    if not make and not file.exists():
+        preflight.details.append(f"{file} is not there; a search would make it, with a token of its own")
+    outside = _from_outside()
+    preflight.token_command = shlex.join([*outside, "ray", "get-auth-token"] if outside else ["cat", str(file)])
+
+
+def _from_outside() -> list[str]:
+    """What runs a command in the image from where the user sits; empty where that is here."""
+    if PREFIX + "NUMBA_CACHE" not in os.environ:  # not in the image: a container of another kind is worked in
+        return []
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return ["kubectl", "exec", "deploy/mnist-ray-tune", "--"]
+    for mark, engine in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman")):
+        if Path(mark).exists():
+            return [engine, "exec", socket.gethostname()]  # by default it is the container's id
+    return []
 
 
 def _free_port(preflight: Preflight, settings: Settings) -> None:

@@ -70,10 +70,10 @@ def use_temporary_folders() -> list[int]:
     os.environ[MARK] = name
     os.environ["TMPDIR"] = tempfile.tempdir = str(_folders[0])
     os.environ["RAY_TMPDIR"] = str(_folders[-1])
-    from tictactoe.core.compiled import FOLDER  # only here: the reaper, which imports this file too, has no use for Numba
+    from tictactoe.core import compiled  # only here: the reaper, which imports this file too, has no use for Numba
 
-    if FOLDER is not None:  # where no other folder can be written to, it would be made again in the new one by each process
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(FOLDER).parent))
+    if folder := compiled.folder():  # where no other can be written to, each process would make it again in the new one
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder).parent))
     return locks
 
 

@@ -27,10 +27,7 @@ LAYOUT: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": Fals
 def show_start(console: Console, name: str, dashboard: str, preflight: Preflight, notes: list[str]) -> None:
     """Where to look while the search runs."""
     console.print(f"search {name}")
-    console.print(
-        f"Ray dashboard: {dashboard}  "
-        f"(sign in with the token that `{preflight.token_command}` prints; from {preflight.token_source})"
-    )
+    console.print(f"Ray dashboard: {dashboard}  (sign in with {preflight.token})")
     for note in notes:
         console.print(note)
 

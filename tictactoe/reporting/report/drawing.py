@@ -80,9 +80,10 @@ class Plot:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Settings for everything drawn inside."""
+    """Settings for everything drawn inside, whatever a matplotlibrc of the user's says."""
     with matplotlib.rc_context(
         {
+            **matplotlib.rcParamsDefault,
             "svg.fonttype": "none",
             "svg.hashsalt": "report",
             "font.size": 11,
