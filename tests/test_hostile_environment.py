@@ -178,11 +178,11 @@ def test_a_search_among_all_of_it_has_the_same_digest(searched: Path, short: Pat
     assert (results / "report.html").is_file()
     assert len([*(results / "wandb").glob("offline-run-*")]) == 5  # each trial's own, and the search's
     assert {path.name for path in folder.iterdir()} == {"run", "results"}
-    assert ": Ray's session is in /tmp\n" in ran.stdout
+    assert ": temporary files go to /tmp\n" in ran.stdout
 
 
 def test_rays_longest_socket() -> None:
-    longest = "/" + "n" * (107 - len(environment._SOCKET) - 1) + environment._SOCKET
+    longest = "/" + "n" * (107 - len(environment._RAYS_SOCKET) - 1) + environment._RAYS_SOCKET
     validate_socket_filepath(longest)
     with pytest.raises(OSError, match="AF_UNIX path length cannot exceed 107 bytes"):
         validate_socket_filepath(longest + "x")

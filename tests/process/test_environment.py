@@ -257,7 +257,7 @@ def a_file(folder: Path) -> None:
         ("it's", None, "letters in its name"),
         ("ümlaut", None, "letters in its name"),
         ("$HOME", None, "letters in its name"),
-        ("n" * 100, None, "bytes too long for the names of Ray's sockets"),
+        ("n" * 100, None, "bytes too long for the names of sockets"),
         ("x", gone, "is not there"),
         ("x", a_file, "is no folder"),
     ],
@@ -287,7 +287,7 @@ def test_where_rays_sockets_cannot_be_another_folder_takes_its_place(
 
 
 def test_the_longest_name_that_rays_sockets_allow(home: Path, monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
-    longest = 107 - len(environment._SOCKET)
+    longest = 107 - len(environment._RAYS_SOCKET)
     for length, fits in ((longest, True), (longest + 1, False)):
         base = short / ("n" * (length - len(str(short)) - 1))
         base.mkdir()
@@ -295,6 +295,20 @@ def test_the_longest_name_that_rays_sockets_allow(home: Path, monkeypatch: pytes
         folder, message = environment.session_folder()
         assert ((folder, message) == (base, "")) is fits
     assert f"RAY_TMPDIR {base} is 1 byte too long" in message
+
+
+def test_temporary_files_go_elsewhere_only_where_names_get_too_long(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
+    longest = 107 - len(environment._PYTHONS_SOCKET)
+    for length, fits in ((longest, True), (longest + 1, False)):
+        base = short / ("it's " + "n" * (length - len(str(short)) - 6))
+        base.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(base))
+        folder, message = environment.temporary_folder()
+        assert (folder, message) == (
+            (base, "")
+            if fits
+            else (Path("/tmp"), f"TMPDIR {base} is 1 byte too long for the names of sockets: temporary files go to /tmp")
+        )
 
 
 def test_a_relative_folder_is_meant_from_here(home: Path, monkeypatch: pytest.MonkeyPatch, short: Path) -> None:

@@ -67,7 +67,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def left_in(temporary: Path, within: float = 15.0) -> list[str]:
     """Folders of runs that are still there after the reaper has had its time."""
     end = time.monotonic() + within
-    while (left := [*temporary.glob("tictactoe-*"), *temporary.glob("ray/session_*_*")]) and time.monotonic() < end:
+    while (left := [*temporary.glob("ttt-*")]) and time.monotonic() < end:
         time.sleep(0.1)
     return [path.name for path in left]
 

@@ -18,8 +18,10 @@ from tictactoe.env_file import PREFIX, is_placeholder, is_word
 from tictactoe.process import processes, ray_address, variables
 
 SECRETS = ("WANDB_API_KEY", "RAY_AUTH_TOKEN")
-_SOCKET = f"/{processes.PREFIX}00000000/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+_RAYS_SOCKET = f"/{processes.PREFIX}00000000/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest name of a socket of Ray's, from RAY_TMPDIR on."""
+_PYTHONS_SOCKET = f"/{processes.PREFIX}00000000/pymp-00000000/listener-00000000"
+"""The longest name of a socket that Python's `multiprocessing` makes, in Ray's dashboard for one, from TMPDIR on."""
 _SOCKET_BYTES = 107
 """Longest name that Linux lets a socket have."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./,:=@%+-]+")
@@ -103,24 +105,33 @@ def session_folder() -> tuple[Path | None, str]:
     It is RAY_TMPDIR, else the folder for temporary files, if sockets of Ray's can be there: else another one with a short name.
     None where there is no such folder either.
     """
-    named = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
-    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute()
-    if (problem := _unfit(base)) is None:
+    named = os.environ.get("RAY_TMPDIR")
+    base = Path(named or tempfile.gettempdir())
+    return _fit("RAY_TMPDIR" if named else "TMPDIR", base.absolute(), _RAYS_SOCKET, "Ray's session is in")
+
+
+def temporary_folder() -> tuple[Path | None, str]:
+    """Where temporary files go, and what there is to say of it: another folder where names of sockets get too long."""
+    return _fit("TMPDIR", Path(tempfile.gettempdir()), _PYTHONS_SOCKET, "temporary files go to")
+
+
+def _fit(variable: str, base: Path, longest: str, what: str) -> tuple[Path | None, str]:
+    if (problem := _unfit(base, longest)) is None:
         return base, ""
     for other in map(Path, _SHORT):
-        if _unfit(other) is None:
-            return other, f"{named} {base} {problem}: Ray's session is in {other}"
-    return None, f"{named} {base} {problem}; set RAY_TMPDIR to a writable folder with a short, plain name"
+        if _unfit(other, longest) is None:
+            return other, f"{variable} {base} {problem}: {what} {other}"
+    return None, f"{variable} {base} {problem}; set {variable} to a writable folder with a short, plain name"
 
 
-def _unfit(base: Path) -> str | None:
-    """Why Ray could not have its session under this folder."""
+def _unfit(base: Path, longest: str) -> str | None:
+    """Why sockets with names of up to so many bytes could not be under a folder."""
     if not base.is_dir():
         return "is no folder" if base.exists() else "is not there"
-    if not _PLAIN.fullmatch(str(base)):
+    if longest == _RAYS_SOCKET and not _PLAIN.fullmatch(str(base)):
         return "has letters in its name that the command for Ray's workers cannot hold"
-    if (excess := len(os.fsencode(base)) + len(_SOCKET) - _SOCKET_BYTES) > 0:
-        return f"is {excess} byte{'s' * (excess > 1)} too long for the names of Ray's sockets"
+    if (excess := len(os.fsencode(base)) + len(longest) - _SOCKET_BYTES) > 0:
+        return f"is {excess} byte{'s' * (excess > 1)} too long for the names of sockets"
     try:
         with tempfile.TemporaryDirectory(dir=base) as folder, socket.socket(socket.AF_UNIX) as probe:
             probe.bind(f"{folder}/s")

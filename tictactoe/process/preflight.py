@@ -21,7 +21,7 @@ from tictactoe.env_file import PREFIX
 from tictactoe.errors import UserError
 from tictactoe.process import memory, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
-from tictactoe.process.environment import provide_token, session_folder
+from tictactoe.process.environment import provide_token, session_folder, temporary_folder
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count
@@ -218,15 +218,20 @@ def _temporary_folder(preflight: Preflight) -> None:
     named, used = os.environ.get("TMPDIR"), tempfile.gettempdir()
     if named and not (Path(named).is_dir() and Path(named).samefile(used)):
         preflight.notes.append(f"TMPDIR {named}: no folder that can be written to; temporary files go to {used}")
+    if (folder := _told(preflight, *temporary_folder())) is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def _session_folder(preflight: Preflight) -> None:
-    folder, message = session_folder()
-    if folder is None:
-        preflight.fatal.append(message)
-    elif message:
-        preflight.notes.append(message)
-        os.environ["RAY_TMPDIR"] = str(folder)
+    if (folder := _told(preflight, *session_folder())) is not None:
+        os.environ["RAY_TMPDIR"] = folder
+
+
+def _told(preflight: Preflight, folder: Path | None, message: str) -> str | None:
+    """The folder that has to take another's place, if there is one, after that was told."""
+    if message:
+        (preflight.fatal if folder is None else preflight.notes).append(message)
+    return str(folder) if message and folder is not None else None
 
 
 def _encryption(preflight: Preflight) -> None:
