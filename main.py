@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tictactoe import situation
 from tictactoe.errors import UserError
 from tictactoe.process import environment
 from tictactoe.process.interrupt import Interrupt
@@ -95,11 +96,11 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
                     finished = finished or carry_out(settings, folder, probe, interrupt, console, began)
             if not finished:
-                console.print(f"interrupted; finished trials are kept: {settings.go_on}")
+                console.print(f"interrupted; {settings.kept}")
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
             if settings.hold and dashboard is not None:
-                console.print(f"the dashboard stays at {dashboard} until Ctrl-C or SIGTERM")
+                console.print(f"the dashboard stays at {situation.here().dashboard(dashboard)} until Ctrl-C or SIGTERM")
                 interrupt.event.wait()
     return FINISHED
 
@@ -150,7 +151,7 @@ def ray_died(settings: Settings, folder: Folder, interrupt: Interrupt) -> None:
     if interrupt.event.is_set():
         interrupt.leave()
     folder.write_failed()
-    print(f"error: Ray's raylet died; finished trials are kept, {settings.go_on}", file=sys.stderr, flush=True)
+    print(f"error: Ray's raylet died; {settings.kept}", file=sys.stderr, flush=True)
     interrupt.leave(FAILED)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tictactoe import env_file
+from tictactoe import env_file, situation
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.env_file import PREFIX, is_placeholder
@@ -68,7 +68,12 @@ class Settings(BaseSettings):
     @property
     def go_on(self) -> str:
         """How an unfinished search is taken up again."""
-        return f"run the same command again{' without --fresh' if self.fresh else ''} to go on"
+        return situation.here().go_on(self.results_dir, self.fresh)
+
+    @property
+    def kept(self) -> str:
+        """What becomes of finished trials when the search ends early, and how it is taken up again."""
+        return situation.here().kept(self.results_dir, self.fresh)
 
     @field_validator("board")
     @classmethod

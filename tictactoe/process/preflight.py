@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from tictactoe import situation
 from tictactoe.errors import UserError
 from tictactoe.process.cgroup import CGROUP, memory_limit_mib, usable_cpus
 from tictactoe.process.environment import provide_token
@@ -61,6 +62,7 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
     What concerns a Ray of our own alone is left out where RAY_ADDRESS names a running one.
     """
     preflight = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
+    preflight.notes += situation.here().notes(settings.results_dir)
     _writable(preflight, "--results-dir", settings.results_dir)
     try:
         _writable(preflight, "HOME", Path.home())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from tictactoe import situation
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import names
 from tictactoe.experiment.results import Results
@@ -28,7 +29,7 @@ def show_start(console: Console, name: str, dashboard: str, preflight: Preflight
     """Where to look while the search runs."""
     console.print(f"search {name}")
     console.print(
-        f"Ray dashboard: {dashboard}  "
+        f"Ray dashboard: {situation.here().dashboard(dashboard)}  "
         f"(sign in with the token that `{preflight.token_command}` prints; from {preflight.token_source})"
     )
     for note in notes:
