@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if sys.flags.safe_path:  # `python -P` and `python -I` leave this file's folder out
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from tictactoe import situation
 from tictactoe.errors import UserError
 from tictactoe.process import environment, streams
 from tictactoe.process.interrupt import INTERRUPTED, Interrupt
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> int:
 def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: Interrupt, console: Console) -> int:
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
-    interrupt.words = f"interrupted; finished trials are kept: {settings.go_on}"
+    interrupt.words = f"interrupted; {settings.kept}"
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
     from tictactoe.reporting import leaderboard
@@ -109,6 +110,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
 
         with cluster.stopped_at_end(folder.path):
             with folder.unfinished_until_written(interrupt.event.is_set):
+                probe.start()
                 dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt, console.print)
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]
@@ -119,7 +121,7 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
             if settings.hold and dashboard is not None:
-                console.print(f"the dashboard stays at {dashboard} until Ctrl-C or SIGTERM")
+                console.print(f"the dashboard stays at {situation.here().dashboard(dashboard)} until Ctrl-C or SIGTERM")
                 with cluster.watched(
                     lambda why: ray_failed(f"{why}, and the dashboard with it; the results are whole", interrupt)
                 ):
@@ -144,7 +146,7 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     def lost(why: str) -> None:
         if not interrupt.event.is_set():
             folder.write_failed()
-        ray_failed(f"{why}; finished trials are kept, {settings.go_on}", interrupt)
+        ray_failed(f"{why}; {settings.kept}", interrupt)
 
     with Tracker(
         probe, settings.num_samples, folder.path, folder.path.name, folder.created, console, interrupt.event

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, get_args
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tictactoe import situation
 from tictactoe.core.game import Board
 from tictactoe.env_file import PREFIX, is_placeholder, is_word
 from tictactoe.errors import UserError
@@ -72,7 +73,12 @@ class Settings(BaseSettings):
     @property
     def go_on(self) -> str:
         """How an unfinished search is taken up again."""
-        return f"run the same command again{' without --fresh' if self.fresh else ''} to go on"
+        return situation.here().go_on(self.results_dir, self.fresh)
+
+    @property
+    def kept(self) -> str:
+        """What becomes of finished trials when the search ends early, and how it is taken up again."""
+        return situation.here().kept(self.results_dir, self.fresh)
 
     @field_validator("board")
     @classmethod

@@ -12,11 +12,13 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.memory import BOUND_MIB, measure, pod_options
+from tests.support.commands import PAGES, block_lines, in_backticks
 from tests.support.program import ROOT, digest_of, published_digest
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
@@ -24,8 +26,8 @@ LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
           "--user", "12345:54321")  # fmt: skip
 SECRET = "0123456789abcdef" * 2 + "01234567"
-SMALL = ("python", "main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
-LONG = ("python", "main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
+SMALL = ("python", "/app/main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
+LONG = ("python", "/app/main.py", "--num-samples", "40", "--seeds", "256", "--games", "100000")
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -104,6 +106,13 @@ def state(container: str) -> dict[str, Any]:
     return content
 
 
+def wait_until_healthy(container: str) -> None:
+    end = time.monotonic() + 60
+    while state(container)["Health"]["Status"] != "healthy":
+        assert time.monotonic() < end, state(container)["Health"]
+        time.sleep(1)
+
+
 def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[..., str]) -> None:
     container = start("-p", "127.0.0.1::8265", "-e", "RAY_AUTH_TOKEN=" + "5e" * 32)
     output = wait_for(container, "the dashboard stays")
@@ -120,10 +129,7 @@ def test_default_search_within_its_memory_then_held_and_healthy(start: Callable[
         assert status(url + route) == 401
         assert status(url + route, "5e" * 32) == 200
         assert status(url + route, "5f" * 32) in (401, 403)
-    end = time.monotonic() + 60
-    while state(container)["Health"]["Status"] != "healthy":
-        assert time.monotonic() < end, state(container)["Health"]
-        time.sleep(1)
+    wait_until_healthy(container)
     assert not state(container)["OOMKilled"]
     assert docker("exec", container, "ray", "get-auth-token").strip() == "5e" * 32
     began = time.monotonic()
@@ -146,6 +152,7 @@ def test_read_only_root_and_any_user_with_kernels_from_the_cache(start: Callable
     code = (
         "from tictactoe.process import environment; environment.prepare(); environment.make_folders()\n"
         "from tictactoe.core import warmup, learner, evaluation, graph; warmup.main()\n"
+        "import numba; assert numba.config.CPU_NAME == 'generic', 'another processor would compile again'\n"
         "import importlib.util, json, os\n"
         "assert os.path.exists(importlib.util.cache_from_source(json.__file__)), 'the standard library is not compiled'\n"
         "e = evaluation\n"
@@ -169,10 +176,39 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
     docker("stop", container)
     assert time.monotonic() - began < 10
     assert state(container)["ExitCode"] == 75
-    docker("start", container)
+    last = docker("logs", container).splitlines()[-1]
+    assert "interrupted" in last and "nothing is kept without a volume" in last
+    subprocess.run(next(command for command in in_backticks(last) if "start" in command).split(), check=True)
     resumed = wait_for(container, r"of 40 trials are finished already")
     assert int(re.search(r"(\d+) of 40 trials", resumed)[1]) >= 3  # type: ignore[index]
     wait_for(container, r"\[6/40\]")
+
+
+def test_any_port_proxy_and_folder_and_the_printed_way_to_copy_results(
+    image: str, start: Callable[..., str], tmp_path: Path
+) -> None:
+    volume = f"ray-tune-test-{uuid.uuid4().hex[:8]}"
+    options = ("--workdir", "/", "--env", "http_proxy=http://127.0.0.1:1", "--volume", f"{volume}:/results")
+    container = start(*options, command=(*SMALL, "--dashboard-port", "9000"))
+    try:
+        output = wait_for(container, "the dashboard stays")
+        assert "Ray dashboard: http://localhost:9000 (where `docker run` has `-p 9000:9000`)" in output
+        assert "without a volume" not in output
+        wait_until_healthy(container)
+        lines = [line for page in PAGES for line in block_lines(page.read_text())]
+        copy = next(line for line in lines if "--entrypoint tar" in line).replace("ray-tune-results", volume)
+        from_pod = next(line for line in lines if "kubectl exec" in line and "tar" in line)
+        for number, command in enumerate(
+            (copy, from_pod.replace("kubectl exec deploy/mnist-ray-tune --", f"docker exec {container}"))
+        ):
+            (tmp_path / str(number)).mkdir()
+            command = "mkdir -p results; set -o pipefail; " + command.replace("mnist-ray-tune:latest", image)
+            subprocess.run(["bash", "-c", command], cwd=tmp_path / str(number), check=True)
+            (folder,) = (tmp_path / str(number) / "results").iterdir()
+            assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+    finally:
+        docker("rm", "--force", container)
+        docker("volume", "rm", volume)
 
 
 def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str]) -> None:
@@ -209,14 +245,14 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(start: Callable[..., str
 def test_what_cannot_work_is_exit_2(
     start: Callable[..., str], options: tuple[str, ...], command: tuple[str, ...], says: str
 ) -> None:
-    container = start(*options, command=("python", "main.py", *command))
+    container = start(*options, command=("python", "/app/main.py", *command))
     assert docker("wait", container).strip() == "2"
     output = docker("logs", container)
     assert output.startswith(says) and output.count("\n") == 1
 
 
 def test_check_says_where_things_stand(start: Callable[..., str]) -> None:
-    container = start(command=("python", "main.py", "--check"))
+    container = start(command=("python", "/app/main.py", "--check"))
     assert docker("wait", container).strip() == "0"
     output = docker("logs", container)
     assert re.search("W&B: no WANDB_API_KEY, .*; runs are kept offline", output)
@@ -246,6 +282,7 @@ def test_nothing_secret_or_needless_in_the_image(image: str) -> None:
     config = inspected["Config"]
     assert config["User"] == "1000:1000"
     assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
+    assert config["Cmd"] == ["python", "/app/main.py"]
     assert list(config["ExposedPorts"]) == ["8265/tcp"]
     assert config["StopSignal"] == "SIGTERM"
     assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", "command -v gcc || true") == ""

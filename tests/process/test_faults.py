@@ -145,7 +145,7 @@ def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < 10 + EXIT_SECONDS  # the contract's bound to notice, and to leave
     assert process.returncode == 1
-    assert "error: Ray's raylet died; finished trials are kept, run the same command again to go on" in errors.splitlines()
+    assert "error: Ray's raylet died; finished trials are kept: run the same command again to go on" in errors.splitlines()
     assert summary()["status"] == "failed"
     assert all_end(children)
     code, output, _ = finish(*JOB)

@@ -129,7 +129,7 @@ def test_workers_that_die_as_they_start_are_told_with_the_reason(start: Start, t
     assert process.returncode == 1
     assert re.match(r"error: Ray has started no process for trials in \d\d s: ", line)
     assert "\nwaiting for Ray to start the processes of trials, 12 s at most\n" in output
-    assert "libfault.so" in line and line.endswith("finished trials are kept, run the same command again to go on")
+    assert "libfault.so" in line and line.endswith("finished trials are kept: run the same command again to go on")
     assert not left_in(temporary)
 
 

@@ -61,7 +61,7 @@ def test_the_default_search_has_the_digest_of_the_readme(finish: Run) -> None:
 
 @pytest.mark.pythons
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_the_python_version_does_not_matter(version: str, expected: str, tmp_path: Path) -> None:
     python = shutil.which(f"python{version}")
     if python is None or subprocess.run([python, "--version"], capture_output=True, check=False).returncode:

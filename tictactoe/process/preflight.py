@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from tictactoe import situation
 from tictactoe.core.game import Board
-from tictactoe.env_file import PREFIX
 from tictactoe.errors import UserError
 from tictactoe.process import memory, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
@@ -77,6 +77,7 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
     _first_check(preflight, settings)
     make = not settings.check or settings.deep
     _writable(preflight, "--results-dir", settings.results_dir, make)
+    preflight.notes += situation.here().notes(settings.results_dir)
     try:
         _writable(preflight, "HOME", Path.home(), make)
     except RuntimeError:
@@ -261,20 +262,7 @@ def _token(preflight: Preflight, settings: Settings, make: bool) -> None:
         return
     if not make and not file.exists():
         preflight.details.append(f"{file} is not there; a search would make it, with a token of its own")
-    outside = _from_outside()
-    preflight.token_command = shlex.join([*outside, "ray", "get-auth-token"] if outside else ["cat", str(file)])
-
-
-def _from_outside() -> list[str]:
-    """What runs a command in the image from where the user sits; empty where that is here."""
-    if PREFIX + "NUMBA_CACHE" not in os.environ:  # not in the image: a container of another kind is worked in
-        return []
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        return ["kubectl", "exec", "deploy/mnist-ray-tune", "--"]
-    for mark, engine in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman")):
-        if Path(mark).exists():
-            return [engine, "exec", socket.gethostname()]  # by default it is the container's id
-    return []
+    preflight.token_command = situation.here().from_outside(f"cat {shlex.quote(str(file))}", "ray get-auth-token")
 
 
 def _free_port(preflight: Preflight, settings: Settings) -> None:

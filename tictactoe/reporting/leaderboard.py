@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from tictactoe import situation
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import names
 from tictactoe.experiment.results import Results, more_time
@@ -27,7 +28,7 @@ LAYOUT: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": Fals
 def show_start(console: Console, name: str, dashboard: str, preflight: Preflight, notes: list[str]) -> None:
     """Where to look while the search runs."""
     console.print(f"search {name}")
-    console.print(f"Ray dashboard: {dashboard}  (sign in with {preflight.token})")
+    console.print(f"Ray dashboard: {situation.here().dashboard(dashboard)}  (sign in with {preflight.token})")
     for note in notes:
         console.print(note)
 
