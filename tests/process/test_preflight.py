@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -283,7 +285,8 @@ def test_how_to_print_the_token_from_outside(check: Callable[..., Preflight], mo
         ("kubernetes", "deploy/mnist-ray-tune", "kubectl exec deploy/mnist-ray-tune -- ray get-auth-token"),
         ("docker", "0123456789ab", "docker exec 0123456789ab ray get-auth-token"),
     ):
-        monkeypatch.setattr(situation, "here", lambda where=Situation(place, name): where)  # type: ignore[arg-type, misc]
+        where = Situation(place, name)  # type: ignore[arg-type]
+        monkeypatch.setattr(situation, "here", partial(copy, where))
         assert check().token_command == command
 
 
