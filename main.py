@@ -71,8 +71,10 @@ def main(arguments: list[str]) -> int:
         preflight = inspect(settings)
         preflight.notes[:0] = [*found.notes, *unknown(found.lines)]
         if settings.check:
+            usual = tempfile.gettempdir()
             with tempfile.TemporaryDirectory() as tempfile.tempdir:  # W&B makes folders when it is imported
                 code = show(console, preflight, Probe(settings).result()[1], found.decisions)
+            tempfile.tempdir = usual
             return code if code or not settings.deep else try_a_trial(settings, preflight, interrupt, console)
         preflight.require()
         probe = Probe(settings)
