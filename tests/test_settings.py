@@ -247,6 +247,8 @@ def test_the_folder_one_is_in_is_gone(tmp_path: Path, monkeypatch: pytest.Monkey
     gone.rmdir()
     with pytest.raises(UserError, match=r"--results-dir .*the folder you are in is gone"):
         load(["--results-dir", "x"])
+    with pytest.raises(UserError, match=r"^--results-dir: the folder you are in is gone"):
+        load([])
 
 
 def test_the_help_says_what_is_promised_of_the_digest() -> None:

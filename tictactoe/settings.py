@@ -254,7 +254,9 @@ def _one_line(error: ValidationError, options: Mapping[str, Any], from_file: Map
         return f"{name.upper()}: {message}"
     if name in options:
         source = "NAME" if name == "name" and options["command"] in COMMANDS else _flag(name)
+    elif name in from_file:
+        source = f"{_variable(name)} in .env"
     else:
-        source = f"{_variable(name)} in .env" if name in from_file else _variable(name)
-    shown = repr(problem["input"]) if isinstance(problem["input"], (str, int, float)) else ""
-    return f"{source} {shown}: {message[0].lower()}{message[1:]}"
+        source = _variable(name) if _is_set(name) else _flag(name)
+    shown = f" {problem['input']!r}" if isinstance(problem["input"], (str, int, float)) else ""
+    return f"{source}{shown}: {message[0].lower()}{message[1:]}"
