@@ -6,26 +6,20 @@ is looked up and asked: its settings, its key, the entity and the project.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import shlex
-import socket
-import ssl
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tictactoe import env_file
 from tictactoe.experiment.fingerprint import search_name
+from tictactoe.reporting.server import PROBE_SECONDS, Offline, Server, UnknownEntity, ask
 from tictactoe.text import one_line, reason
 
 if TYPE_CHECKING:
@@ -33,94 +27,9 @@ if TYPE_CHECKING:
 
 LOAD_SECONDS = 10.0
 """Longest wait for W&B's package and the server's answers together."""
-PROBE_SECONDS = 2.0
-"""Longest wait for the server's answers."""
-ALIVE_SECONDS = 1.0
-"""How long a server that has stalled may take to answer anything at all."""
 PROJECT = "ray-tune-tictactoe"
 RUN_EACH_UP_TO = 1_000
 """The most trials that have a run each; of more than that as many share one run."""
-
-_VIEWER = "query Viewer { viewer { id entity username teams { edges { node { name } } } } }"
-_RIGHTS = """query Rights ($entity: String!, $project: String!) {
-  entity(name: $entity) { available readOnly } project(name: $project, entityName: $entity) { readOnly }
-}"""
-
-
-class _Offline(Exception):
-    """Why runs are kept offline, with the remedy."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where runs go, and how to get there."""
-
-    address: str
-    proxy: str | None
-    verified: bool
-    """Whether its certificate must be trusted."""
-    headers: dict[str, str]
-
-    def post(self, query: str, variables: dict[str, str], key: str) -> dict[str, Any]:
-        """The data that the server answers a GraphQL query with.
-
-        Raises OSError, HTTPException and ValueError where it does not.
-        """
-        credentials = base64.b64encode(f"api:{key}".encode()).decode()
-        request = urllib.request.Request(  # noqa: S310 - W&B takes no address but http and https
-            f"{self.address}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"} | self.headers,
-        )
-        with self._opener().open(request, timeout=PROBE_SECONDS) as answer:
-            return dict(json.loads(answer.read())["data"])
-
-    def answers(self) -> bool:
-        """Whether it answers anything at all, within `ALIVE_SECONDS`."""
-        try:
-            self._opener().open(self.address, timeout=ALIVE_SECONDS).close()
-        except urllib.error.HTTPError:
-            return True
-        except (OSError, HTTPException) as error:
-            return isinstance(getattr(error, "reason", error), ssl.SSLError)
-        return True
-
-    def cause(self, error: Exception) -> str:
-        """Why it could not be asked, with the remedy where there is one to name."""
-        if isinstance(error, urllib.error.HTTPError):
-            return f"{self.address} answers {error.code} {error.reason}{'; mend WANDB_BASE_URL' * (error.code == 404)}"
-        if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-            error = error.reason
-        proxy = (self.proxy or "").rpartition("@")[2].rpartition("/")[2]  # what is before may be a password
-        by = f"the proxy {proxy}" if proxy else self.address
-        if isinstance(error, socket.gaierror):
-            return f"{by}: its name cannot be looked up ({error.strerror})"
-        if isinstance(error, ConnectionRefusedError):
-            return f"{by} refuses the connection"
-        if isinstance(error, TimeoutError):
-            return f"{by} does not answer within {PROBE_SECONDS:g} s"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            missing = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if not Path(os.environ.get(name) or "/").exists()]
-            remedy = f"{missing[0]} names what is not there" if missing else "SSL_CERT_FILE can name the one to trust"
-            return f"{self.address}: its certificate is not trusted ({error.verify_message}); {remedy}"
-        if isinstance(error, ssl.SSLError):
-            return f"{self.address} does not speak TLS ({error.reason}); mend WANDB_BASE_URL"
-        if isinstance(error, (ValueError, KeyError, TypeError)):
-            return f"{self.address} does not answer as a W&B server does; mend WANDB_BASE_URL"
-        return f"{by} cannot be reached ({reason(error)})"
-
-    def _opener(self) -> urllib.request.OpenerDirector:
-        scheme = urlsplit(self.address).scheme
-        proxies = urllib.request.ProxyHandler({scheme: self.proxy} if self.proxy else {})
-        if scheme == "http":
-            return urllib.request.build_opener(proxies)
-        import certifi
-
-        context = ssl.create_default_context()  # the machine's certificates, as W&B's service process takes them
-        context.load_verify_locations(certifi.where())  # for a Python that does not know where the machine has them
-        if not self.verified:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context))
 
 
 class Probe:
@@ -166,7 +75,7 @@ class Probe:
     def _look(self) -> None:
         try:
             self._answer = self._decide()
-        except _Offline as offline:
+        except Offline as offline:
             self._answer = "offline", self._said(str(offline))
         except Exception as error:  # telemetry never fails a search
             self._answer = "offline", self._said(reason(error))
@@ -179,7 +88,7 @@ class Probe:
         return f", {RUN_EACH_UP_TO:,} trials in each run" if self._settings.num_samples > RUN_EACH_UP_TO else ""
 
     def _decide(self) -> tuple[str, str]:
-        """What W&B's own settings and the server say. Raises _Offline."""
+        """What W&B's own settings and the server say. Raises Offline."""
         if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
             return "disabled", "W&B: disabled, as WANDB_DISABLED says"
         chosen, malformed = _wandb_settings()
@@ -187,9 +96,9 @@ class Probe:
         if chosen.mode == "disabled":
             return "disabled", f"W&B: disabled, as {by} says"
         if malformed:
-            raise _Offline(malformed)
+            raise Offline(malformed)
         if chosen.mode in ("offline", "dryrun"):
-            raise _Offline(f"offline, as {by} says")
+            raise Offline(f"offline, as {by} says")
         key = _key(chosen)
         entity, self.project = chosen.entity, chosen.project or PROJECT
         headers = chosen.x_extra_http_headers or {}
@@ -198,7 +107,11 @@ class Probe:
         if key is not None and not socks:  # else the first run tells: only W&B's service process can ask
             self._end = min(self._end, time.monotonic() + PROBE_SECONDS)
             self._late = f"{self._server.address} does not answer within {PROBE_SECONDS:g} s"
-            entity = _ask(self._server, key, entity, self.project)
+            try:
+                entity = ask(self._server, key, entity, self.project)
+            except UnknownEntity:
+                chosen.entity = None  # else runs would carry it, and `wandb sync` could not send them
+                raise
         self.place = f"{entity}/{self.project}" if entity else self.project
         return "online", f"W&B: online at {self._server.address}, in {self.place}{self._grouped()}"
 
@@ -222,13 +135,6 @@ def _wandb(arguments: str) -> str:
 def _quoted(path: Path) -> str:
     """A path for the shell, as short as can be."""
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
-
-
-def forget_entity() -> None:
-    """Have runs carry no entity, since none can go to the one named: `wandb sync` then takes the one that is set by then."""
-    from wandb.sdk import wandb_setup
-
-    wandb_setup.singleton().settings.entity = None
 
 
 class _Errors:
@@ -280,21 +186,21 @@ def _settings_files(chosen: Any) -> str:
 
 
 def _key(chosen: Any) -> str | None:
-    """The key that W&B would use, None where it would use an identity token. Raises _Offline."""
+    """The key that W&B would use, None where it would use an identity token. Raises Offline."""
     from wandb.errors import AuthenticationError
     from wandb.sdk.lib import wbauth
 
     try:
         auth = wbauth.authenticate_session(host=chosen.base_url, source="", prompt=False, update_session=False)
     except AuthenticationError as error:
-        raise _Offline(one_line(str(error)).rstrip(".")) from None
+        raise Offline(one_line(str(error)).rstrip(".")) from None
     if auth is None:
-        raise _Offline(f"no WANDB_API_KEY, and no `{_wandb('login')}`")
+        raise Offline(f"no WANDB_API_KEY, and no `{_wandb('login')}`")
     if isinstance(auth, wbauth.AuthApiKey):
         return auth.api_key
     assert isinstance(auth, wbauth.AuthIdentityTokenFile)
     if not auth.path.is_file():
-        raise _Offline(f"WANDB_IDENTITY_TOKEN_FILE: there is no file {auth.path}")
+        raise Offline(f"WANDB_IDENTITY_TOKEN_FILE: there is no file {auth.path}")
     return None
 
 
@@ -304,31 +210,3 @@ def _proxy(chosen: Any) -> str | None:
     if host == "localhost" or host.startswith("127.") or host == "::1" or urllib.request.proxy_bypass(host):
         return None
     return getattr(chosen, f"{scheme}_proxy") or urllib.request.getproxies().get(scheme)
-
-
-def _ask(server: Server, key: str, entity: str | None, project: str) -> str:
-    """The entity that runs go to: the one named, else the key's own. Raises _Offline where they cannot."""
-    try:
-        viewer = server.post(_VIEWER, {}, key).get("viewer")
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            viewer = None
-        else:
-            raise _Offline(server.cause(error)) from None
-    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-        raise _Offline(server.cause(error)) from None
-    if not viewer:
-        raise _Offline(f"{server.address} refuses the key; mend WANDB_API_KEY, or `{_wandb('login --relogin')}`")
-    where = entity or viewer.get("entity")
-    try:
-        own = {viewer.get("entity"), viewer.get("username"), *(edge["node"]["name"] for edge in viewer["teams"]["edges"])}
-        rights = server.post(_RIGHTS, {"entity": where, "project": project}, key)
-        owner, existing = rights.get("entity") or {"available": True}, rights.get("project") or {}
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
-        return str(where)  # a server that knows no such question: the first run tells
-    if where not in own and owner.get("available"):
-        forget_entity()
-        raise _Offline(f"{server.address} knows no entity {where!r}; mend WANDB_ENTITY")
-    if existing.get("readOnly") or (where not in own and owner.get("readOnly")):
-        raise _Offline(f"the key may not write to {where}/{project}; mend WANDB_API_KEY, WANDB_ENTITY or WANDB_PROJECT")
-    return str(where)
