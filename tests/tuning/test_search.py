@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import signal
 import subprocess
@@ -32,6 +33,8 @@ def test_a_search_ends_with_its_files_and_is_not_run_again(searched: Path) -> No
     ours = ("results", "output", "temporary-folders", ".ray", ".config", ".cache")
     assert not [path for path in home.iterdir() if path.name not in ours]
     assert not [*folder.glob("tune/*/result.json"), *folder.glob("tune/*/progress.csv")]  # Tune's loggers cost too much
+    (snapshot,) = folder.glob("tune/experiment_state-*.json")
+    assert json.loads(snapshot.read_text())["trial_data"] == []  # Tune has forgotten the trials that have ended
     assert not re.search("Trial status|Logical resource usage|[╭╰]", output)  # its frames
     assert not (folder / "unfinished").exists()
     content = finished(folder)

@@ -26,6 +26,7 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import reason, trial_name
+from tictactoe.tuning import controller
 from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch
 from tictactoe.tuning.cluster import node_resources
 from tictactoe.tuning.relay import Observer, Relay
@@ -123,6 +124,7 @@ def _fit(
     )
     relay = Relay(journal, attempt, observers, interrupt.end_fit, interrupt.event.is_set, state_dir)
     tuner = _tuner(settings, folder, task, execution, missing, records, failures, relay)
+    controller.use()
     interrupt.fitting = True
     try:
         if not interrupt.event.is_set():

@@ -1,0 +1,37 @@
+"""Ray Tune's controller, which forgets the trials that have ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.train._internal.storage import StorageContext
+from ray.tune.experiment import Trial
+from ray.tune.search import SearchGenerator
+
+from tictactoe.tuning.algorithms import RandomSearch
+from tictactoe.tuning.controller import ForgetfulController
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Any:
+    storage = StorageContext(str(tmp_path), "tune")
+    return ForgetfulController(search_alg=SearchGenerator(RandomSearch([])), storage=storage)
+
+
+def test_only_trials_that_have_ended_are_forgotten(controller: Any) -> None:
+    trials = [Trial("QLearningTrial", stub=True, trial_id=f"t{number}") for number in range(5)]
+    for trial in trials:
+        controller.add_trial(trial)
+    for trial, status in zip(trials, (Trial.TERMINATED, Trial.ERROR, Trial.RUNNING, Trial.TERMINATED), strict=False):
+        controller._set_trial_status(trial, status)
+    controller._trial_to_actor[trials[3]] = "an actor that is not given back yet"
+    controller.on_step_end()
+    assert controller.get_trials() == trials[2:]
+    assert set(controller._trials_to_cache) == set(trials[2:])
+    assert (controller._stopped_trials, controller._failed_trials) == ({trials[3]}, set())
+    del controller._trial_to_actor[trials[3]]
+    controller.on_step_end()
+    assert controller.get_trials() == [trials[2], trials[4]]
+    assert controller.get_live_trials() == {trials[2], trials[4]}
