@@ -85,6 +85,10 @@ def is_a_module(_: Path, command: str) -> None:
     assert importlib.util.find_spec(command.split()[2]) is not None
 
 
+def is_installed(home: Path, command: str) -> None:
+    assert (home / ".venv" / "bin" / Path(command.split()[0]).name).exists()
+
+
 def has_its_files(home: Path, command: str) -> None:
     named = re.findall(r"(?<=-[rc] )\S+", command)
     assert all((home / name).is_file() for name in named)
@@ -134,12 +138,13 @@ KINDS: dict[str, Callable[[Path, str], None]] = {
     r"(?!docker|kubectl|podman).*get-auth-token$|cat ": prints_the_token,
     r"(\.venv/bin/)?python main\.py ": has_known_options,
     r"(\.venv/bin/)?python3? -m (pip|venv) |uv |pip ": has_its_files,
-    r"(\.venv/bin/)?python -m benchmarks\.": is_a_module,
+    r"(\S*\.venv/bin/)?(python -m )?wandb sync ": has_runs_to_send,
+    r"(\.venv/bin/)?python -m ": is_a_module,
+    r"(\.venv/bin/)?(ray|wandb) ": is_installed,
     r"make ": is_a_target,
     r"docker (build|exec|run|rmi|start|stop|volume rm)\b": is_of_this_image,
     r"kubectl ": names_objects_and_parses,
     r"(eval \$\()?minikube ": is_minikubes,
-    r"(\S*\.venv/bin/)?wandb sync ": has_runs_to_send,
     r"tar ": lambda _home, _command: None,  # behind a pipe of Docker's or kubectl's
     r"(apptainer|apt-get|export) ": lambda _home, _command: None,
 }
