@@ -17,13 +17,12 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 Game = tuple[int, int, tuple[int, ...], str | None]  # score, length, moves, and winner; the smallest is the worst
-
 OTHER_SIDE = {"X": "O", "O": "X"}
 RESULT_NAMES = {"X": "X wins", "O": "O wins", None: "a draw"}  # by winner
 
@@ -103,30 +102,18 @@ def play_all_games(board: Board, policy: dict[str, object], side: str, checked: 
 @cache
 def can_force_a_win(board: Board, side: str, position: str) -> bool:
     """Whether this side can win from this position, whatever the other side replies."""
-    winner = board.winner(position)
-    if winner:
+    if winner := board.winner(position):
         return winner == side
     if all(OTHER_SIDE[side] in position[line] for line in board.lines):
         return False  # it can fill no line any more; on a full board without a winner this is always so
     wins = (can_force_a_win(board, side, successor(position, cell)) for cell in legal_moves(position))
-    if side_to_move(position) == side:
-        return any(wins)  # one good move is enough
-    return all(wins)  # every reply has to lose
-
-
-def say(line: str) -> None:
-    """Print a line. The exit code says the same, so it does not matter if nobody reads the line, or the disk is full."""
-    try:
-        print(line, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more at its end
+    return any(wins) if side_to_move(position) == side else all(wins)  # one good move is enough; every reply has to lose
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path)
-    path = parser.parse_args().policy
-    checked: set[str] = set()
+    path, checked = parser.parse_args().policy, set[str]()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if type(content) is not dict or {key: type(entry) for key, entry in content.items()} != {"board": str, "moves": dict}:
@@ -138,12 +125,15 @@ def main() -> None:
     except (OSError, ValueError, RecursionError) as error:
         parser.exit(2, f"error: {path} is not a policy file: {error}\n")
     value = next((side for side in "XO" if can_force_a_win(board, side, board.empty_position)), None)
-    for side, (worst_score, _, moves, winner) in worst_games.items():
-        if worst_score < score(side, value):
-            game = ", ".join(f"{'XO'[turn % 2]} {cell}" for turn, cell in enumerate(moves))
-            say(f"not optimal as {side}: {game}: {RESULT_NAMES[winner]} (with best play: {RESULT_NAMES[value]})")
-            raise SystemExit(1)
-    say(f"optimal: {len(checked)} positions checked")
+    worse = [side for side in "XO" if worst_games[side][0] < score(side, value)]
+    line = f"optimal: {len(checked)} positions checked"
+    if worse:
+        _, _, moves, winner = worst_games[worse[0]]
+        game = ", ".join(f"{'XO'[turn % 2]} {cell}" for turn, cell in enumerate(moves))
+        line = f"not optimal as {worse[0]}: {game}: {RESULT_NAMES[winner]} (with best play: {RESULT_NAMES[value]})"
+    with suppress(OSError):  # the exit code says the same, so it does not matter if nobody can read the line
+        os.write(1, f"{line}\n".encode())
+    raise SystemExit(len(worse) > 0)
 
 
 if __name__ == "__main__":
