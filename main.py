@@ -156,8 +156,8 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
         with cluster.watched(lost):
             with Reporter(console, settings.num_samples, summary_line) as reporter:
                 started = time.monotonic()
-                with workers.awaited(lost, console.print) as first:
-                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, first])
+                with workers.awaited(lost, console.print) as heard:
+                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, heard])
             if outcome is None:
                 return False
             plan = selection.plan(settings, outcome.records)
@@ -201,8 +201,8 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
         if dashboard is not None:
             lap(f"Ray started, with its dashboard at {dashboard},")
             began = time.monotonic()
-            with cluster.watched(lost), workers.awaited(lost, console.print) as first:
-                if tuning.run(tiny, folder, interrupt, [first]) is not None:
+            with cluster.watched(lost), workers.awaited(lost, console.print) as heard:
+                if tuning.run(tiny, folder, interrupt, [heard]) is not None:
                     lap(f"a trial of {tiny.games:,} games ran")
         began = time.monotonic()
     if interrupt.event.is_set():

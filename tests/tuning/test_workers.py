@@ -68,9 +68,26 @@ def test_the_first_trial_has_to_start(monkeypatch: pytest.MonkeyPatch, started: 
     monkeypatch.setattr(workers, "NONE_SECONDS", 60.0)
     monkeypatch.setattr(workers, "SLOW_SECONDS", 0.5)
     lost: list[str] = []
-    with workers.awaited(lost.append, lambda line: None) as first:
+    with workers.awaited(lost.append, lambda line: None) as heard:
         if started:
-            first.trial_started(0, made.record(0).config)
-        first.trial_finished(made.record(0))
+            heard.trial_started(0, made.record(0).config)
+        heard.trial_finished(made.record(0))
         time.sleep(1.3)
     assert lost == ([] if started else ["no trial has started in 0 s; its processes are there, but do not begin"])
+
+
+def test_a_trial_that_falls_silent_is_told_of_once_until_it_is_heard_of_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.1)
+    heard, config = workers.Heard(), made.record(0).config
+    for index in (0, 1, 2):
+        heard.trial_started(index, config)
+    heard.trial_finished(made.record(1))
+    assert heard.silent() == []
+    time.sleep(0.15)
+    heard.trial_reported(2, made.record(2), final=False)
+    assert heard.silent() == [0] and heard.silent() == []
+    time.sleep(0.15)
+    assert heard.silent() == [2]
+    heard.trial_noted(0, "is tried again")
+    time.sleep(0.15)
+    assert heard.silent() == [0]

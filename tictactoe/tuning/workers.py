@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.process import processes, ray_address
+from tictactoe.text import trial_name
 from tictactoe.tuning import logs
 from tictactoe.tuning.relay import Observer
 
@@ -20,6 +22,8 @@ NONE_SECONDS = 60.0
 """So long there may be no process for trials, nor one that is on its way."""
 SLOW_SECONDS = 600.0
 """So long processes may be on their way, and the first trial too."""
+SILENT_SECONDS = 120.0
+"""A trial, which reports every other second, is told of when it has not been heard of for so long."""
 LOOK_SECONDS = 2.0
 """Between two looks at all processes."""
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -77,29 +81,52 @@ class Patience:
         return time.process_time() - self._cpu > self.wait.seconds / 4 or any(map(_is_slow, processes.ray_processes()))
 
 
-class FirstTrial(Observer):
-    """Whether a trial has started."""
+class Heard(Observer):
+    """Whether a trial has started, and when each one that runs was last heard of."""
 
     def __init__(self) -> None:
         self.started = False
+        self._at: dict[int, float] = {}
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
         self.started = True
+        self._at[index] = time.monotonic()
+
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        self._at[index] = time.monotonic()
+
+    def trial_noted(self, index: int, text: str) -> None:
+        self._at[index] = time.monotonic()
+
+    def trial_finished(self, record: Record) -> None:
+        self._at.pop(record.index, None)
+
+    def trial_failed(self, failure: Failure) -> None:
+        self._at.pop(failure.index, None)
+
+    def silent(self) -> list[int]:
+        """Trials that have not been heard of for long; each is named once, until it is heard of again."""
+        late = [index for index, at in list(self._at.items()) if time.monotonic() - at > SILENT_SECONDS]
+        for index in late:
+            self._at.pop(index, None)
+        return late
 
 
 @contextmanager
-def awaited(lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator[FirstTrial]:
+def awaited(lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator[Heard]:
     """While Tune runs trials, call `lost` with the reason when no process for them comes, or no trial starts.
 
-    What is yielded is to hear of the trials.
+    A trial that has fallen silent is said: only --trial-timeout ends it. What is yielded is to hear of the trials.
     """
-    first, stopped, patience = FirstTrial(), threading.Event(), Patience(say)
+    heard, stopped, patience = Heard(), threading.Event(), Patience(say)
     begin = Wait("the first trial to start", lambda line: None if patience.wait.said else say(line), SLOW_SECONDS)
 
     def run() -> None:
         while not stopped.wait(1.0):
             why = patience.at_an_end()
-            if not first.started and begin.is_over():
+            for index in heard.silent():
+                say(f"{trial_name(index)}  not heard of for {SILENT_SECONDS:.0f} s; --trial-timeout ends a trial that hangs")
+            if not heard.started and begin.is_over():
                 why = why or f"no trial has started in {SLOW_SECONDS:.0f} s; {_busy()}"
             if why and not stopped.is_set():
                 lost(why)
@@ -108,7 +135,7 @@ def awaited(lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield first
+        yield heard
     finally:
         stopped.set()
         thread.join()
