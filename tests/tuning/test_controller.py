@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import SearchGenerator
+from ray.tune.utils.callback import _create_default_callbacks
 
 from tictactoe.tuning.algorithms import RandomSearch
-from tictactoe.tuning.controller import ForgetfulController
+from tictactoe.tuning.controller import ForgetfulController, NoProgress
 
 
 @pytest.fixture
@@ -35,3 +39,16 @@ def test_only_trials_that_have_ended_are_forgotten(controller: Any) -> None:
     controller.on_step_end()
     assert controller.get_trials() == [trials[2], trials[4]]
     assert controller.get_live_trials() == {trials[2], trials[4]}
+
+
+def test_no_callback_of_tunes_own_keeps_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    (callback,) = [one for one in _create_default_callbacks([NoProgress()]) if isinstance(one, TrialProgressCallback)]
+    trial = Trial("QLearningTrial", stub=True)
+    for hears in (callback.on_trial_result, callback.on_trial_complete):
+        hears(iteration=1, trials=[trial], trial=trial, result={"done": True})
+    callback.on_trial_error(iteration=1, trials=[trial], trial=trial)
+    alive = weakref.ref(trial)
+    del trial
+    gc.collect()
+    assert alive() is None
+    assert capsys.readouterr().out == ""

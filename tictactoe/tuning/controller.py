@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.progress_reporter import TrialProgressCallback
 
 
 class ForgetfulController(TuneController):
@@ -24,6 +26,16 @@ class ForgetfulController(TuneController):
             self._trials_to_cache.discard(trial)
             self._trial_metadata.pop(trial.trial_id, None)
             self._trials.remove(trial)
+
+
+class NoProgress(TrialProgressCallback):
+    """In place of Tune's own, which keeps every trial to print it."""
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing: the search's observers show results."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Nothing, as `log_result`."""
 
 
 def use() -> None:

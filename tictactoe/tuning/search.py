@@ -201,7 +201,7 @@ def _tuner(
             name="tune",
             storage_path=str(folder),
             stop=None if settings.time_budget is None else TimeBudget(settings.time_budget),
-            callbacks=[relay],
+            callbacks=[relay, controller.NoProgress()],
             verbose=1 if settings.verbose else 0,
             # Trials save themselves; what Tune would save at their end is empty, and fails them on a full disk.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
