@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 JOB = ("--num-samples", "8", "--seeds", "16", "--games", "100000", "--num-cpus", "2")
 """A search long enough to be disturbed."""
+JOB_DIGEST = "sha256:e56c0a816ae97e5ca1701f1691f113d4f4448e154866efdf83e97570a00dfe00"
+"""Of that search, however it is run: recorded, since running it first would take half a minute in each suite."""
 SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
 """The search that the fixture `searched` has run."""
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_", "NUMBA_")
@@ -36,9 +38,10 @@ def published_digest() -> str:
 
 def search(home: Path, *options: str, **variables: str) -> str:
     """Run a search to its end, with its results in `home`; returns what it has printed."""
-    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(home / "results"), "--num-cpus", "2", *options]
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", "results", "--num-cpus", "2", *options]
     ran = subprocess.run(
         command, cwd=home, env=clean_environment(home, **variables), capture_output=True, text=True, timeout=280, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert (home / "results").is_dir()  # relative to where the program was started, not to where Ray's workers are
     return ran.stdout
