@@ -26,6 +26,7 @@ from tictactoe.process.processes import PREFIX
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 FAULTS = str(ROOT / "tests" / "support" / "faults")
+SAVED_OFTEN = {"PYTHONPATH": FAULTS, "FAULT": "save:0.5"}
 NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
@@ -116,9 +117,9 @@ def test_optuna_and_asha_go_on_to_the_same_end(program: Start, finish: Run, algo
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "2", "--seeds", "4", "--games", "12000000", "--num-cpus", "2")
+    options = ("--num-samples", "2", "--seeds", "4", "--games", "4000000", "--num-cpus", "2")
     undisturbed = digest_of(finish(*options)[1])
-    process = program(*options, "--fresh")
+    process = program(*options, "--fresh", **SAVED_OFTEN)
     wait_for_state(process, tmp_path)
     working = [child for child in descendants(process) if "QLearningTrial" in "".join(child.cmdline())]
     assert working
@@ -328,9 +329,9 @@ def test_damaged_files_are_named_and_made_again(finish: Run, expected: str, tmp_
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start, finish: Run, tmp_path: Path) -> None:
-    options = ("--num-samples", "1", "--seeds", "4", "--games", "12000000", "--num-cpus", "1")
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "4000000", "--num-cpus", "1")
     undisturbed = digest_of(finish(*options)[1])
-    process = program(*options, "--fresh")
+    process = program(*options, "--fresh", **SAVED_OFTEN)
     saved = wait_for_state(process, tmp_path)
     process.kill()
     process.wait()
@@ -345,8 +346,8 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start,
 def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
     program: Start, finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
-    options = ("--num-samples", "1", "--seeds", "4", "--games", "30000000", "--num-cpus", "1")
-    process = program(*options)
+    options = ("--num-samples", "1", "--seeds", "4", "--games", "16000000", "--num-cpus", "1")
+    process = program(*options, **SAVED_OFTEN)
     output = read_until(process, r"trial_00000 .*(4|5|6|7)\d %")
     assert "finished" not in output
     state = next((tmp_path / "results").glob("*/unfinished/*.npz"))

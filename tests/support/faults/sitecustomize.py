@@ -1,6 +1,6 @@
 """Makes one trial of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX into FAULT.
 
-With FAULT=workers all of Ray's workers die as they start.
+With FAULT=workers all of Ray's workers die as they start. FAULT=save:SECONDS is none: trials are saved that often.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TARGET = "tictactoe.tuning.trial"
 
 
 class Hook(importlib.abc.MetaPathFinder):
-    """Changes `QLearningTrial.step` as soon as its module is loaded, in the driver and in Ray's workers."""
+    """Changes the module of `QLearningTrial` as soon as its module is loaded, in the driver and in Ray's workers."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != TARGET:
@@ -29,19 +29,22 @@ class Hook(importlib.abc.MetaPathFinder):
 
         def load_and_change(module: Any) -> None:
             load(module)
-            change(module.QLearningTrial)
+            kind, value = os.environ["FAULT"].split(":")
+            if kind == "save":
+                module.CHECKPOINT_SECONDS = float(value)
+            else:
+                change(module.QLearningTrial, kind, int(value))
 
         spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
         return spec
 
 
-def change(trial: Any) -> None:
-    kind, index = os.environ["FAULT"].split(":")
+def change(trial: Any, kind: str, index: int) -> None:
     step = trial.step
 
     def faulty(self: Any) -> Any:
         self.__dict__.pop("_train", None)  # the same actor may serve other trials before and after
-        if self.index == int(index):
+        if self.index == index:
             if kind == "raise":
                 self._train = lambda: 1 / 0
             elif kind == "hang" and self.error is None:
