@@ -187,7 +187,7 @@ def test_a_trial_that_raises_or_hangs_fails_alone(
     assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 1)
     assert cause in content["errors"]["3"]
     assert re.search(rf"trial_00003  failed: .*{cause}", output)
-    code, output, _ = finish(*JOB)
+    code, output, _ = finish(*JOB, *options)
     assert (code, summary()) == (0, content)  # a search that came to its end is shown, not tried again
     assert "Ray dashboard" not in output
     assert digest_of(output) == content["digest"] != expected

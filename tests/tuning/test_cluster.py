@@ -36,7 +36,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def run(
         *options: str, temporary: Path, root: Path = ROOT, python: str = sys.executable, code: str = "", **variables: str
     ) -> subprocess.Popen[str]:
-        program = ("-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}; import main; main.run()") if code else ()
+        # Ray is not to be imported before the environment is as it should be.
+        begin = (
+            f"import sys; sys.path.insert(0, {str(root)!r}); from tictactoe.process import environment; environment.prepare()"
+        )
+        program = ("-c", f"{begin}; {code}; import main; main.run()") if code else ()
         environment = clean_environment(tmp_path, WANDB_MODE="disabled", TMPDIR=str(temporary), **variables)
         command = [python, *(program or (str(root / "main.py"),)), "--results-dir", str(tmp_path / RESULTS), *options]
         process = subprocess.Popen(
