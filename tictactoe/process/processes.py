@@ -44,7 +44,7 @@ def ray_processes() -> list[psutil.Process]:
 
 def idle_workers() -> list[psutil.Process]:
     """Ray's worker processes below this one that have nothing to do."""
-    return [child for child in ray_processes() if name_of(child) == "ray::IDLE"]
+    return [child for child in ray_processes() if name_of(child) == "ray::IDLE" and lives(child)]
 
 
 def use_temporary_folders() -> list[int]:
