@@ -333,8 +333,10 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(program: Start,
     undisturbed = digest_of(finish(*options)[1])
     process = program(*options, "--fresh", **SAVED_OFTEN)
     saved = wait_for_state(process, tmp_path)
+    children = descendants(process)
     process.kill()
     process.wait()
+    assert all_end(children)  # the trial's process might save once more
     damage(saved, 0.5)
     code, output, _ = finish(*options)
     assert code == 0
