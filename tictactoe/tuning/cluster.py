@@ -59,7 +59,7 @@ class Launch:
         arguments: dict[str, Any] = {
             "address": self._existing or "local",
             "log_to_driver": settings.verbose,
-            "logging_level": logging.INFO if settings.verbose else logging.ERROR,
+            "logging_level": logging.INFO if settings.verbose else logging.CRITICAL,
         }
         if not self._existing:
             arguments |= {
