@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shlex
 import socket
@@ -198,6 +199,8 @@ def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
         )
     elif fit < trials:
         preflight.max_concurrent = fit
+        # Ray is told too: with CPUs to spare it starts a trial's process while the one before it is still ending.
+        preflight.num_cpus = min(cpus, math.ceil(fit * wanted))
         preflight.notes.append(
             f"memory for {count(fit, 'trial')} at a time instead of {trials}: {room}; Ray and the program take "
             f"{need.program:,.0f}, each trial {need.trial:,.0f}"
