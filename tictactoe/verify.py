@@ -15,10 +15,9 @@ row by row. A move is the number of a cell, counted from 0."""
 
 import argparse
 import json
-import os
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -86,8 +85,7 @@ def play_all_games(board: Board, policy: dict[str, object], side: str, checked: 
     while games:  # n = 0, 1, 2, ...
         longer_games: dict[str, tuple[int, ...]] = {}
         for position, moves in games.items():
-            winner = board.winner(position)
-            if winner or "." not in position:
+            if (winner := board.winner(position)) or "." not in position:
                 yield score(side, winner), len(moves), moves, winner
                 continue
             cells = legal_moves(position)
@@ -131,8 +129,10 @@ def main() -> None:
         _, _, moves, winner = worst_games[worse[0]]
         game = ", ".join(f"{'XO'[turn % 2]} {cell}" for turn, cell in enumerate(moves))
         line = f"not optimal as {worse[0]}: {game}: {RESULT_NAMES[winner]} (with best play: {RESULT_NAMES[value]})"
-    with suppress(OSError):  # the exit code says the same, so it does not matter if nobody can read the line
-        os.write(1, f"{line}\n".encode())
+    try:
+        print(line, flush=True)
+    except OSError:  # nobody can read it; the exit code says the same. Else Python would try again at its end.
+        sys.stdout = None
     raise SystemExit(len(worse) > 0)
 
 
