@@ -27,12 +27,8 @@ PROXIES = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.lost.clear()
-    server.shutdown()
-    server.server_close()
+def server(wandb_server: Server) -> Server:
+    return wandb_server
 
 
 @pytest.fixture

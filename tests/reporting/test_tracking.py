@@ -92,15 +92,6 @@ def test_offline_runs_can_be_read_back(searched: Path) -> None:
 
 
 @pytest.fixture
-def wandb_server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.lost.clear()
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch, wandb_server: Server, tmp_path: Path) -> Iterator[Callable[..., Tracker]]:
     """A tracker of a search in a folder with a space in its name, with the test's server and these variables."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
