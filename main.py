@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,9 +188,7 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
     def lap(what: str) -> None:
         console.print(f"{what} in {time.monotonic() - began:.1f} s")
 
-    def lost(why: str) -> None:
-        ray_failed(why, interrupt)
-
+    lost = partial(ray_failed, interrupt=interrupt)
     tiny = settings.model_copy(
         update={"board": "3x3x3", "num_samples": 1, "seeds": 1, "games": 1000, "search": "random", "scheduler": "none"}
         | {"max_concurrent": None, "time_budget": None, "trial_timeout": None}
