@@ -66,10 +66,10 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *variables: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", "run", *variables], cwd=folder, env=clean_environment(folder, **environment), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    settings = clean_environment(folder, **environment)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of the make that runs these tests
+        settings.pop(name, None)
+    return subprocess.run(["make", "run", *variables], cwd=folder, env=settings, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
