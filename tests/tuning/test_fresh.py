@@ -9,6 +9,7 @@ import pytest
 from tests.support import records as made
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.core.seeds import Stream
+from tictactoe.experiment import block
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.process.interrupt import Interrupt
@@ -20,11 +21,11 @@ TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
 
 
 def test_a_saved_block_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, state = fresh._replicates._function, tmp_path / "state.npz"  # type: ignore[attr-defined]
+    run, state = block.play, tmp_path / "state.npz"
     whole = run(TASK, Hyperparameters(), str(state))[0]
     assert not state.exists()
-    monkeypatch.setattr(fresh, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(fresh, "CHECKPOINT_SHARE", float("inf"))
+    monkeypatch.setattr(block, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(block, "CHECKPOINT_SHARE", float("inf"))
     assert run(TASK, Hyperparameters(), str(state))[0] == whole
     saved = Replicates(TASK, Hyperparameters())
     assert saved.restore(state) is None and saved.played > 0  # what an interruption would have left

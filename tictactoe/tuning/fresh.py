@@ -11,16 +11,16 @@ from typing import Any
 
 import ray
 
-from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
+from tictactoe.experiment.block import play
 from tictactoe.experiment.journal import fresh_blocks
 from tictactoe.experiment.record import FreshBlock, GamesToOptimal, Record, Task
-from tictactoe.experiment.replicates import Replicates, warm_up
+from tictactoe.experiment.replicates import warm_up
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason, trial_name
 from tictactoe.tuning.search import LOST_WORKER_RETRIES, slots
-from tictactoe.tuning.trial import CHECKPOINT_SECONDS, CHECKPOINT_SHARE, HUNG_SECONDS
+from tictactoe.tuning.trial import HUNG_SECONDS
 from tictactoe.tuning.workers import SLOW_SECONDS, Patience, Wait
 
 BLOCK_GAMES = 1_000_000
@@ -75,7 +75,7 @@ class FreshReplicates:
     def _play(self, waiting: list[tuple[int, range]]) -> bool:
         """Run blocks of finalists' replicates; whether that was done: it was not where the search is interrupted."""
         running: dict[ray.ObjectRef[Any], tuple[int, range, float]] = {}
-        task = _replicates.options(num_cpus=self._settings.cpus_per_trial, max_retries=LOST_WORKER_RETRIES)
+        task = ray.remote(play).options(num_cpus=self._settings.cpus_per_trial, max_retries=LOST_WORKER_RETRIES)
         at_a_time = slots(self._settings)
         missing, patience, said_at = sum(len(seeds) for _, seeds in waiting), Patience(self._say), time.monotonic()
         with suppress(OSError):  # whether results can be written is for the journal to say
@@ -165,20 +165,3 @@ class FreshReplicates:
     def _add(self, place: int, block: FreshBlock) -> None:
         self._games[place] |= {block.first + offset: games for offset, games in enumerate(block.games_to_optimal)}
         self.learner_cpu_s += block.learner_cpu_s
-
-
-@ray.remote
-def _replicates(task: Task, config: Hyperparameters, state: str) -> tuple[GamesToOptimal, float]:
-    """Games to optimal of a task's replicates, and the learner's CPU seconds. Long ones are saved in the file `state`."""
-    replicates = Replicates(task, config)
-    if Path(state).exists():
-        replicates.restore(Path(state))
-    wait = CHECKPOINT_SECONDS
-    while True:
-        replicates.advance(time.monotonic() + wait, task.games)
-        if replicates.finished:
-            return tuple(replicates.games_to_optimal), replicates.learner_cpu_s
-        began = time.monotonic()
-        with suppress(OSError):  # it can still finish, it only cannot be resumed
-            replicates.save(Path(state))
-        wait = max(CHECKPOINT_SECONDS, (time.monotonic() - began) / CHECKPOINT_SHARE)

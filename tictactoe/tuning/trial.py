@@ -18,16 +18,13 @@ from ray import tune
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
+from tictactoe.experiment.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, rungs, warm_up
 from tictactoe.text import games, percent, reason, trial_name
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
-CHECKPOINT_SECONDS = 5.0
-"""A trial saves its learners about this often; shorter ones are cheaper to repeat than to save."""
-CHECKPOINT_SHARE = 0.01
-"""Of a trial's time at most so much goes into saving: large tables are saved less often."""
 READY = "ready"
 """Folder beside the states of unfinished trials that holds a file for each process that is ready."""
 READY_SECONDS = 20.0

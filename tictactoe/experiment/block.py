@@ -1,0 +1,35 @@
+"""Replicates as one task: played to their end, and saved now and then.
+
+A process for such tasks loads this file and what it imports. Ray Tune would take it a second more.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.record import GamesToOptimal, Task
+from tictactoe.experiment.replicates import Replicates
+
+CHECKPOINT_SECONDS = 5.0
+"""Learners are saved about this often; what is shorter is cheaper to repeat than to save."""
+CHECKPOINT_SHARE = 0.01
+"""Of a process's time at most so much goes into saving: large tables are saved less often."""
+
+
+def play(task: Task, config: Hyperparameters, state: str) -> tuple[GamesToOptimal, float]:
+    """Games to optimal of a task's replicates, and the learner's CPU seconds. Long ones are saved in the file `state`."""
+    replicates = Replicates(task, config)
+    if Path(state).exists():
+        replicates.restore(Path(state))
+    wait = CHECKPOINT_SECONDS
+    while True:
+        replicates.advance(time.monotonic() + wait, task.games)
+        if replicates.finished:
+            return tuple(replicates.games_to_optimal), replicates.learner_cpu_s
+        began = time.monotonic()
+        with suppress(OSError):  # it can still finish, it only cannot be resumed
+            replicates.save(Path(state))
+        wait = max(CHECKPOINT_SECONDS, (time.monotonic() - began) / CHECKPOINT_SHARE)
