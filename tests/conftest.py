@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.program import JOB_DIGEST, ROOT, SEARCHED, clean_environment, search
+from tests.support.program import JOB_DIGEST, OPTUNA_JOB, ROOT, SEARCHED, clean_environment, digest_of, search
+from tests.support.running_ray import running_ray
 
 hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
 hypothesis.settings.load_profile("default")
@@ -62,6 +64,22 @@ def finish(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple
         return process.returncode, output, errors
 
     return run
+
+
+@pytest.fixture(scope="session")
+def joined() -> Iterator[dict[str, str]]:
+    """Variables with which the program joins a Ray that the tests share: for those that are not about Ray's start or stop.
+
+    Its workers do not have the variables of the program. W&B, which takes a second to import, is left out.
+    """
+    with running_ray(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32)) as variables:
+        yield variables | {"WANDB_DISABLED": "true"}
+
+
+@pytest.fixture(scope="session")
+def optuna_digest(joined: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of `OPTUNA_JOB`, left alone, with two trials at a time."""
+    return digest_of(search(tmp_path_factory.mktemp("optuna"), *OPTUNA_JOB, **joined))
 
 
 @pytest.fixture

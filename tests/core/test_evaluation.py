@@ -156,29 +156,45 @@ def test_orbits_evaluate_to_the_same_as_all_positions(table: str, games: int) ->
         assert seat.win + seat.draw + seat.loss == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("games", [0, 100, 1000])
-def test_openspiel_agrees_on_random_and_half_trained_policies(games: int) -> None:
+@pytest.fixture(scope="module")
+def information_states() -> list[tuple[str, int]]:
+    """OpenSpiel's information states of the game, which are histories of moves, each with the code of its position."""
     import pyspiel
 
-    spiel = pyspiel.load_game("tic_tac_toe")
+    @cache
+    def plays(code: int) -> list[tuple[int, int]]:
+        """Each legal move with the code that it leads to."""
+        return [(move, Board().play(code, move)) for move in Board().legal_moves(code)]
+
+    found = []
+    waiting = [(pyspiel.load_game("tic_tac_toe").new_initial_state(), 0)]
+    while waiting:
+        state, code = waiting.pop()
+        if not state.is_terminal():
+            found.append((state.information_state_string(), code))
+            waiting += [(state.child(move), after) for move, after in plays(code)]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("games", [0, 100, 1000])
+def test_openspiel_agrees_on_random_and_half_trained_policies(information_states: list[tuple[str, int]], games: int) -> None:
+    import pyspiel
+
     learner = QLearner(Board(), Hyperparameters(symmetry=False, epsilon_start=0.3, epsilon_end=0.3), games)
     learner.train(games)
     game, greedy = learner.moves.graph, greedy_edges(learner)
     node_of = {int(code): node for node, code in enumerate(game.codes)}
-    policy: dict[str, list[tuple[int, float]]] = {}
-    waiting = [(spiel.new_initial_state(), 0)]
-    while waiting:
-        state, code = waiting.pop()
-        if state.is_terminal() or state.information_state_string() in policy:
-            continue
-        node = node_of[code]
-        legal = Board().legal_moves(code)
-        mask = greedy[game.edges_of(node)]
-        policy[state.information_state_string()] = [(m, float(g) / mask.sum()) for m, g in zip(legal, mask, strict=True)]
-        waiting += [(state.child(move), Board().play(code, move)) for move in legal]
-    # Keyed by the history of moves, which OpenSpiel's information states are.
-    found = pyspiel.exploitability(spiel, pyspiel.TabularPolicy(policy))
+
+    @cache
+    def mixed(code: int) -> list[tuple[int, float]]:
+        """The moves of the policy, each as probable as the others."""
+        mask = greedy[game.edges_of(node_of[code])]
+        return [(move, float(g) / mask.sum()) for move, g in zip(Board().legal_moves(code), mask, strict=True)]
+
+    policy = {state: mixed(code) for state, code in information_states}
+    assert len(policy) == len(information_states) == 294_778
+    found = pyspiel.exploitability(pyspiel.load_game("tic_tac_toe"), pyspiel.TabularPolicy(policy))
     assert half_nash_conv(game, greedy) == pytest.approx(found, abs=1e-9)
 
 

@@ -263,12 +263,16 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.mark.slow
 def test_a_search_killed_in_its_selection_goes_on_there(
-    program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Callable[[], dict[str, Any]], tmp_path: Path
+    program: Callable[..., subprocess.Popen[str]],
+    finish: Run,
+    joined: dict[str, str],
+    summary: Callable[[], dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     """The whole way: every field is written, and a kill changes none of them."""
     options = ("--num-samples", "4", "--seeds", "2", "--games", "500000", "--num-cpus", "2")
     undisturbed = tmp_path / "undisturbed"
-    code, output, errors = finish(*options, "--results-dir", str(undisturbed))
+    code, output, errors = finish(*options, "--results-dir", str(undisturbed), **joined)
     assert (code, errors) == (0, "")
     (folder,) = undisturbed.iterdir()
     expected = json.loads((folder / "summary.json").read_text())
@@ -284,7 +288,7 @@ def test_a_search_killed_in_its_selection_goes_on_there(
     assert kept.count(b"\n") < 16
     assert summary()["status"] == "interrupted"
 
-    code, output, errors = finish(*options)
+    code, output, errors = finish(*options, **joined)
     assert (code, errors) == (0, "")
     assert "4 of 4 trials are finished already" in output
     assert stores[0].read_bytes().startswith(kept)

@@ -13,6 +13,8 @@ JOB = ("--num-samples", "8", "--seeds", "16", "--games", "100000", "--num-cpus",
 """A search long enough to be disturbed."""
 JOB_DIGEST = "sha256:e56c0a816ae97e5ca1701f1691f113d4f4448e154866efdf83e97570a00dfe00"
 """Of that search, however it is run: recorded, since running it first would take half a minute in each suite."""
+OPTUNA_JOB = (*JOB, "--search", "optuna", "--num-samples", "14", "--games", "20000")
+"""The same with Optuna, which is asked for the later trials once it knows of earlier ones."""
 SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
 """The search that the fixture `searched` has run."""
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_", "NUMBA_")

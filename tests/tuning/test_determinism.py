@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import JOB, ROOT, clean_environment, digest_of, published_digest
+from tests.support.program import JOB, OPTUNA_JOB, ROOT, clean_environment, digest_of, published_digest
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,8 +34,10 @@ def plain_processor(cache: Path) -> dict[str, str]:
     [("--max-concurrent", "1"), ("--num-cpus", "4", "--max-concurrent", "4"), ("--cpus-per-trial", "2")],
     ids=lambda options: " ".join(options),
 )
-def test_concurrency_and_resources_do_not_matter(finish: Run, expected: str, options: tuple[str, ...]) -> None:
-    code, output, _ = finish(*JOB, *options)
+def test_concurrency_and_resources_do_not_matter(
+    finish: Run, joined: dict[str, str], expected: str, options: tuple[str, ...]
+) -> None:
+    code, output, _ = finish(*JOB, *options, **({} if "--num-cpus" in options else joined))
     assert (code, digest_of(output)) == (0, expected)
 
 
@@ -47,10 +49,11 @@ def test_the_processor_does_not_matter(finish: Run, expected: str, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrent", ["1", "3"])
-def test_optuna_suggests_the_same_at_any_concurrency(finish: Run, tmp_path: Path, concurrent: str) -> None:
-    options = (*JOB, "--search", "optuna", "--num-samples", "14", "--games", "20000")
-    first = digest_of(finish(*options, "--results-dir", str(tmp_path / "first"))[1])
-    assert digest_of(finish(*options, "--num-cpus", concurrent, "--max-concurrent", concurrent)[1]) == first
+def test_optuna_suggests_the_same_at_any_concurrency(
+    finish: Run, joined: dict[str, str], optuna_digest: str, concurrent: str
+) -> None:
+    options = (*OPTUNA_JOB, "--num-cpus", concurrent, "--max-concurrent", concurrent)
+    assert digest_of(finish(*options, **(joined if concurrent == "1" else {}))[1]) == optuna_digest
 
 
 @pytest.mark.slow

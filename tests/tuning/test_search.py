@@ -76,14 +76,19 @@ def test_the_report_is_made(searched: Path) -> None:
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
-def test_results_do_not_depend_on_concurrency(finish: Run, searched: Path) -> None:
-    code, output, _ = finish(*SEARCHED, "--max-concurrent", "1")
+def test_results_do_not_depend_on_concurrency(finish: Run, joined: dict[str, str], searched: Path) -> None:
+    code, output, _ = finish(*SEARCHED, "--max-concurrent", "1", **joined)
     assert (code, digest_of(output)) == (0, finished(searched / "small").digest)
 
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on(
-    program: Callable[..., subprocess.Popen[str]], finish: Run, summary: Read, expected: str, tmp_path: Path
+    program: Callable[..., subprocess.Popen[str]],
+    finish: Run,
+    joined: dict[str, str],
+    summary: Read,
+    expected: str,
+    tmp_path: Path,
 ) -> None:
     process = program(*JOB)
     assert process.stdout is not None
@@ -102,7 +107,7 @@ def test_an_interrupted_search_goes_on(
     assert 2 <= len(kept) < 8
     assert summary()["num_trials"] <= len(kept)
 
-    assert finish(*JOB)[0] == 0
+    assert finish(*JOB, **joined)[0] == 0
     assert (summary()["status"], summary()["digest"]) == ("finished", expected)
     assert summary()["cost"]["attempts"] == 2
     lines = journal.read_text().splitlines()
@@ -110,22 +115,30 @@ def test_an_interrupted_search_goes_on(
 
 
 @pytest.mark.slow
-def test_another_search_under_the_same_name_is_refused(finish: Run, tmp_path: Path) -> None:
+def test_refused_input_moves_no_results(finish: Run, joined: dict[str, str], summary: Read, tmp_path: Path) -> None:
     tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200")
-    assert finish(*tiny)[0] == 0
+    assert finish(*tiny, **joined)[0] == 0
+    digest = summary()["digest"]
+    code, _, errors = finish(*tiny, "--fresh", "--gpus-per-trial", "9", **joined)  # only Ray can tell
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith("error: --gpus-per-trial ")
+    assert summary()["digest"] == digest
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
     code, _, errors = finish(*tiny, "--seed", "9")
     assert code == 2
     assert errors.startswith("error: ")
     assert "seed" in errors
     assert "--fresh" in errors
     assert len(errors.splitlines()) == 1
-    assert finish(*tiny, "--seed", "9", "--fresh")[0] == 0
+    assert finish(*tiny, "--seed", "9", "--fresh", **joined)[0] == 0
     assert sorted(path.name.partition(".")[0] for path in (tmp_path / "results").iterdir()) == ["mine", "mine"]
 
 
-def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary: Read, tmp_path: Path) -> None:
+def test_all_trials_failing_is_exit_1_now_and_the_next_time(
+    finish: Run, joined: dict[str, str], summary: Read, tmp_path: Path
+) -> None:
     failing = (*SMALL, "--num-samples", "2", "--games", "2000000", "--trial-timeout", "0.2")
-    code, _, errors = finish(*failing)
+    code, _, errors = finish(*failing, **joined)
     assert (code, errors.count("\n")) == (1, 1)
     assert "--trial-timeout" in errors
     content = summary()
@@ -144,8 +157,8 @@ def test_all_trials_failing_is_exit_1_now_and_the_next_time(finish: Run, summary
 @pytest.mark.parametrize(
     "options", [("--search", "optuna"), ("--scheduler", "asha"), ("--search", "optuna", "--scheduler", "asha")]
 )
-def test_searchers_and_schedulers(finish: Run, summary: Read, options: tuple[str, ...]) -> None:
-    code, output, errors = finish(*SMALL, *options, "--num-samples", "10")
+def test_searchers_and_schedulers(finish: Run, joined: dict[str, str], summary: Read, options: tuple[str, ...]) -> None:
+    code, output, errors = finish(*SMALL, *options, "--num-samples", "10", **joined)
     assert (code, errors) == (0, "")
     assert summary()["num_trials"] == 10
     if "asha" in options:
@@ -154,8 +167,10 @@ def test_searchers_and_schedulers(finish: Run, summary: Read, options: tuple[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("search", ["random", "optuna"])
-def test_trials_shorter_than_a_process_start_run_two_at_a_time(finish: Run, tmp_path: Path, search: str) -> None:
-    assert finish("--search", search, "--num-samples", "24", "--seeds", "32", "--games", "20000", "--num-cpus", "2")[0] == 0
+def test_trials_shorter_than_a_process_start_run_two_at_a_time(
+    finish: Run, joined: dict[str, str], tmp_path: Path, search: str
+) -> None:
+    assert finish("--search", search, "--num-samples", "24", "--seeds", "32", "--games", "20000", **joined)[0] == 0
     (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
     trials = Counter(record.worker for record in read_trials(journal.parent)[0])
     assert len(trials) == 2
@@ -163,37 +178,25 @@ def test_trials_shorter_than_a_process_start_run_two_at_a_time(finish: Run, tmp_
 
 
 @pytest.mark.slow
-def test_a_time_budget_truncates(finish: Run, summary: Read) -> None:
-    long = (*SMALL, "--num-samples", "400", "--games", "60000")
-    cut = (*long, "--time-budget", "12")
-    code, output, errors = finish(*cut)
+def test_a_time_budget_truncates(finish: Run, joined: dict[str, str], summary: Read) -> None:
+    long = (*SMALL, "--num-samples", "200", "--games", "60000")
+    cut = (*long, "--max-concurrent", "1", "--time-budget", "12")
+    code, output, errors = finish(*cut, **joined)
     assert (code, errors) == (0, "")
     assert summary()["truncated"]
     done = summary()["num_trials"]
-    assert 0 < done < 400
+    assert 0 < done < 200
     assert "without --time-budget it goes on" in output
     assert "Ray dashboard" not in finish(*cut)[1]  # the same command: shown again
-    code, output, errors = finish(*long, "--time-budget", "180")  # a larger one: it goes on
+    code, output, errors = finish(*long, "--time-budget", "180", **joined)  # a larger one: it goes on
     assert (code, errors) == (0, "")
-    assert f"{done} of 400 trials are finished already" in output
-    assert (summary()["truncated"], summary()["num_trials"]) == (False, 400)
-
-
-@pytest.mark.slow
-def test_refused_input_moves_no_results(finish: Run, summary: Read, tmp_path: Path) -> None:
-    tiny = ("--name", "mine", "--num-samples", "1", "--seeds", "1", "--games", "200", "--num-cpus", "1")
-    assert finish(*tiny)[0] == 0
-    digest = summary()["digest"]
-    code, _, errors = finish(*tiny, "--fresh", "--gpus-per-trial", "9")
-    assert (code, errors.count("\n")) == (2, 1)
-    assert summary()["digest"] == digest
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
+    assert f"{done} of 200 trials are finished already" in output
+    assert (summary()["truncated"], summary()["num_trials"]) == (False, 200)
 
 
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        pytest.param(("--gpus-per-trial", "9"), "--gpus-per-trial", marks=pytest.mark.slow),  # only Ray can tell
         (("--cpus-per-trial", "3"), "--cpus-per-trial"),
         (("--results-dir", "/proc/results"), "--results-dir"),
         (("--board", "nonsense"), "--board"),

@@ -1,4 +1,4 @@
-"""Makes one trial of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX into FAULT.
+"""Makes trials of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX, or several of them, into FAULT.
 
 With FAULT=workers all of Ray's workers die as they start. FAULT=save:SECONDS is none: trials are saved that often.
 """
@@ -29,32 +29,32 @@ class Hook(importlib.abc.MetaPathFinder):
 
         def load_and_change(module: Any) -> None:
             load(module)
-            kind, value = os.environ["FAULT"].split(":")
-            if kind == "save":
-                module.CHECKPOINT_SECONDS = float(value)
-            else:
-                change(module.QLearningTrial, kind, int(value))
+            faults = {value: kind for kind, value in (fault.split(":") for fault in os.environ["FAULT"].split())}
+            for value, kind in faults.items():
+                if kind == "save":
+                    module.CHECKPOINT_SECONDS = float(value)
+            change(module.QLearningTrial, faults)
 
         spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
         return spec
 
 
-def change(trial: Any, kind: str, index: int) -> None:
+def change(trial: Any, faults: dict[str, str]) -> None:
     step = trial.step
 
     def faulty(self: Any) -> Any:
         self.__dict__.pop("_train", None)  # the same actor may serve other trials before and after
-        if self.index == index:
-            if kind == "raise":
-                self._train = lambda: 1 / 0
-            elif kind == "hang" and self.error is None:
-                # PyDLL keeps the interpreter's lock: no thread of Python runs any more.
-                self._train = lambda: ctypes.PyDLL(None).sleep(600)
-            elif kind == "memory":
-                held = []
-                while True:
-                    held.append(b"x" * 2**26)
-                    time.sleep(0.02)  # so that no other process needs memory at the same moment
+        kind = faults.get(str(self.index))
+        if kind == "raise":
+            self._train = lambda: 1 / 0
+        elif kind == "hang" and self.error is None:
+            # PyDLL keeps the interpreter's lock: no thread of Python runs any more.
+            self._train = lambda: ctypes.PyDLL(None).sleep(600)
+        elif kind == "memory":
+            held = []
+            while True:
+                held.append(b"x" * 2**26)
+                time.sleep(0.02)  # so that no other process needs memory at the same moment
         return step(self)
 
     trial.step = faulty
