@@ -76,7 +76,7 @@ def all_end(children: list[psutil.Process], seconds: float = 15) -> bool:
 
 
 def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
-    program: Start, finish: Run, expected: str, tmp_path: Path
+    program: Start, joined: dict[str, str], expected: str, tmp_path: Path
 ) -> None:
     shared = set(Path("/dev/shm").iterdir())
     with tempfile.TemporaryDirectory(prefix="t") as temporary:  # with a short name, for Ray's sockets
@@ -86,7 +86,8 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_search_goes_on(
         children = descendants(process)
         process.kill()
         process.wait()
-        again = program(*JOB, TMPDIR=temporary)  # at once: it waits for the reaper of the first
+        elsewhere = joined | {"TMPDIR": temporary, "WANDB_DISABLED": ""}
+        again = program(*JOB, **elsewhere)  # at once: it waits for the reaper of the first
         assert all_end(children)
         output, errors = again.communicate(timeout=200)
         assert not list(Path(temporary).iterdir())

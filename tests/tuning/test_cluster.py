@@ -125,30 +125,31 @@ def test_a_deep_check_tries_a_trial_and_leaves_nothing(start: Start, tmp_path: P
 
 @pytest.mark.slow
 def test_workers_that_die_as_they_start_are_told_with_the_reason(start: Start, temporary: Path) -> None:
-    short = "from tictactoe.tuning import workers; workers.NONE_SECONDS = 12; workers.SLOW_SECONDS = 40"
+    short = "from tictactoe.tuning import workers as w; w.PATIENCE_SECONDS = 3; w.NONE_SECONDS = 8; w.SLOW_SECONDS = 40"
     faults = str(ROOT / "tests" / "support" / "faults")
     process = start(*TINY, temporary=temporary, code=short, FAULT="workers", PYTHONPATH=faults)
     output, errors = process.communicate(timeout=120)
     (line,) = errors.splitlines()
     assert process.returncode == 1
-    assert re.match(r"error: Ray has started no process for trials in \d\d s: ", line)
-    assert "\nwaiting for Ray to start the processes of trials, 12 s at most\n" in output
+    assert re.match(r"error: Ray has started no process for trials in \d+ s: ", line)
+    assert "\nwaiting for Ray to start the processes of trials, 8 s at most\n" in output
     assert "libfault.so" in line and line.endswith("finished trials are kept: run the same command again to go on")
     assert not left_in(temporary)
 
 
 @pytest.mark.slow
 def test_a_start_that_hangs_has_an_end(start: Start, temporary: Path) -> None:
-    short = "from tictactoe.tuning import cluster; cluster.START_SECONDS = 14"
+    sooner = "from tictactoe.tuning import workers; workers.PATIENCE_SECONDS = 3"
+    short = f"{sooner}; from tictactoe.tuning import cluster; cluster.START_SECONDS = 7"
     process = start(*TINY, temporary=temporary, code=short)
     while not (found := [child for child in descendants(process) if child.name() == "gcs_server"]):
         time.sleep(0.02)
     found[0].send_signal(signal.SIGSTOP)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert re.search(r"^waiting for Ray's \w+, 14 s at most$", output, re.MULTILINE)
+    assert re.search(r"^waiting for Ray's \w+, 7 s at most$", output, re.MULTILINE)
     (line,) = errors.splitlines()
-    assert re.match(r"error: Ray did not start: still waiting for Ray's \w+ after 14 s", line)
+    assert re.match(r"error: Ray did not start: still waiting for Ray's \w+ after 7 s", line)
     assert not left_in(temporary)
 
 
