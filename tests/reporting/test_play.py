@@ -266,7 +266,7 @@ def test_a_terminal_that_is_gone_is_the_end_of_input(session: Callable[..., Sess
 
 @pytest.mark.slow
 def test_4x4x4(session: Callable[..., Session], joined: dict[str, str], tmp_path: Path) -> None:
-    search(tmp_path, "--board", "4x4x4", "--num-samples", "1", "--seeds", "1", "--games", "100000", **joined)
+    search(tmp_path, "--board", "4x4x4", "--num-samples", "1", "--seeds", "1", "--games", "410000", **joined)
     for terminal in (False, True):
         run = session(tmp_path / "results", terminal, "--as", "O")
         play_a_game(run, Board.parse("4x4x4"), 1, random.Random(0))
