@@ -27,7 +27,7 @@ def running_ray(**variables: str) -> Iterator[dict[str, str]]:
         own = {"RAY_TMPDIR": temporary, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0"}
         with subprocess.Popen(
             [sys.executable, "-c", KEEP], env=clean_environment(Path(temporary), **own, **variables),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as keeper:  # fmt: skip
             assert keeper.stdout is not None
             address = keeper.stdout.readline().strip()
