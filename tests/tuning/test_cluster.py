@@ -115,7 +115,8 @@ def test_a_deep_check_tries_a_trial_and_leaves_nothing(start: Start, tmp_path: P
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     shown, number = f"[{host}]" if ":" in host else host, r"[\d.]+ s$"
-    started, ran, stopped, last = output.splitlines()[-4:]
+    lines = [line for line in output.splitlines() if not line.startswith("waiting for")]  # on a busy machine
+    started, ran, stopped, last = lines[-4:]
     assert re.match(rf"Ray started, with its dashboard at http://{re.escape(shown)}:\d+, in {number}", started)
     assert re.match(f"a trial of 1,000 games ran in {number}", ran)
     assert re.match(f"Ray stopped in {number}", stopped) and last == "ready, and tried"
