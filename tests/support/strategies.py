@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.core.seeds import Stream
-from tictactoe.experiment.record import CurvePoint, Failure, Record, Replay
+from tictactoe.experiment.record import CurvePoint, Failure, FreshBlock, Record
 
 unit = st.floats(0, 1)
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -34,7 +33,6 @@ curve_points = st.builds(
 )
 records = st.builds(
     Record,
-    mean_log=number,
     par10=number,
     median=st.none() | number,
     solved=whole,
@@ -54,17 +52,15 @@ records = st.builds(
     ended_s=number,
     worker=whole,
     stopped=st.booleans(),
-    round=whole,
 )
-failures = st.builds(Failure, index=whole, attempt=whole, config=hyperparameters, error=st.text(), round=whole)
-replays = st.builds(
-    Replay,
+failures = st.builds(Failure, index=whole, attempt=whole, config=hyperparameters, error=st.text())
+blocks = st.builds(
+    FreshBlock,
     index=whole,
-    stream=st.sampled_from(Stream),
     trial=whole,
     config=hyperparameters,
     first=whole,
     games_to_optimal=games_to_optimal,
     learner_cpu_s=number,
 )
-entries = records | failures | replays
+entries = records | failures | blocks
