@@ -138,12 +138,15 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     Returns whether that was done: it was not where the search is interrupted.
     """
     from tictactoe.experiment import results, selection, summary
+    from tictactoe.experiment.journal import read_rounds
+    from tictactoe.experiment.rounds import rounds
     from tictactoe.experiment.summary import Cost
     from tictactoe.reporting.progress import Reporter
     from tictactoe.reporting.report import page
     from tictactoe.reporting.tracking import Tracker
-    from tictactoe.tuning import cluster, fresh, workers
+    from tictactoe.tuning import cluster, workers
     from tictactoe.tuning import search as tuning
+    from tictactoe.tuning.replays import Replays
     from tictactoe.tuning.trial import summary_line
 
     def lost(why: str) -> None:
@@ -151,25 +154,22 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
             folder.write_failed()
         ray_failed(f"{why}; {settings.kept}", interrupt)
 
-    with Tracker(
-        probe, settings.num_samples, folder.path, folder.path.name, folder.created, console, interrupt.event
-    ) as tracker:
+    with Tracker(probe, rounds(settings), folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
         with cluster.watched(lost):
-            with Reporter(console, settings.num_samples, summary_line) as reporter:
+            with Reporter(console, rounds(settings), summary_line) as reporter:
                 started = time.monotonic()
                 with workers.awaited(lost, console.print) as heard:
                     outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, heard])
             if outcome is None:
                 return False
-            plan = selection.plan(settings, outcome.records)
-            replicates = fresh.FreshReplicates(settings, plan.finalists, interrupt, folder.path, console.print)
-            selected = selection.select(settings, outcome.records, plan, replicates, console.print)
+            replays = Replays(settings, interrupt, folder.path, console.print)
+            selected = selection.select(settings, outcome.records, outcome.cost.games, replays, console.print)
         if selected is None:
             return False
         cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
         content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
-        shown = results.Results(folder.path.name, content, outcome.records, outcome.failures)
+        shown = results.Results(folder.path.name, content, outcome.records, outcome.failures, read_rounds(folder.path)[0])
         pages = page.write_or_say(folder.path, learner, shown, console.print)
         if interrupt.event.is_set():
             return False

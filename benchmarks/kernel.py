@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import arguments, show, write
-from tictactoe.core.evaluation import check, check_grid
+from tictactoe.core.evaluation import check, check_grid, curve_grid, plays_optimally
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.experiment.replicates import warm_up
 
 SOURCE = Path(__file__).with_name("loop.c")
 LOOPS: dict[str, dict[str, Any]] = {
@@ -33,6 +34,15 @@ LOOPS: dict[str, dict[str, Any]] = {
     "backward, epsilon .1": {"replay": "backward", "epsilon_start": 0.1, "epsilon_end": 0.1},
 }
 """What is measured beside C, on symmetric afterstates."""
+CHECKED = (
+    ("3x3x3", 50_000, 40, "afterstate", True),
+    ("3x3x3", 50_000, 40, "state-action", True),
+    ("3x3x3", 50_000, 40, "afterstate", False),
+    ("3x3x3", 50_000, 40, "state-action", False),
+    ("3x3x3", 2_000, 400, "afterstate", True),
+    ("4x4x4", 3_000_000, 1, "afterstate", True),
+)
+"""Where checks are measured beside training: board, budget, learners, table and symmetry."""
 
 
 class Settings(ctypes.Structure):
@@ -171,17 +181,33 @@ def openspiel() -> Callable[[int], None]:
     return train
 
 
-def milliseconds(board: str, games: int) -> float:
-    """Median time of a check during training."""
-    learner = QLearner(Board.parse(board), Hyperparameters(), 0)
-    learner.train(games)
-    check(learner)
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        check(learner)
-        times.append(time.perf_counter() - began)
-    return median(times) * 1000
+def checks(board: str, budget: int, learners: int, **options: Any) -> list[dict[str, Any]]:
+    """What the checks of a learner that plays its whole budget cost beside its training, by the medians of several learners."""
+    warm_up(board)
+    grid = check_grid(Board.parse(board), budget)
+    full = np.isin(grid, curve_grid(grid))
+    clock = np.empty((learners, len(grid), 3))
+    for seed in range(learners):
+        learner = QLearner(Board.parse(board), Hyperparameters(**options), seed)
+        for i, point in enumerate(grid):
+            clock[seed, i, 0] = time.perf_counter()
+            learner.train(point - learner.games)
+            clock[seed, i, 1] = time.perf_counter()
+            (check if full[i] else plays_optimally)(learner)
+            clock[seed, i, 2] = time.perf_counter()
+    training, checking = np.median(np.diff(clock), axis=0).T
+    return [
+        {
+            "board": board,
+            "table": options["table"] + (", symmetric" if options["symmetry"] else ""),
+            "games": budget,
+            "checks": name,
+            "number": int(which.sum()),
+            "ms each": 1e3 * checking[which].mean(),
+            "checks/training": checking[which].sum() / training.sum(),
+        }
+        for name, which in (("optimality", ~full), ("full", full), ("all", full | ~full))
+    ]
 
 
 def main() -> None:
@@ -212,23 +238,12 @@ def main() -> None:
         for name, values in speeds.items()
     ]
     learners = show(f"Self-play on one core, medians of {options.repetitions}", rows)
-    checks = []
-    for board, name, budget in (
-        ("3x3x3", "compiled, symmetric afterstates", 50_000),
-        ("4x4x4", "compiled, 4x4x4 symmetric afterstates", 3_000_000),
-    ):
-        cost, number = milliseconds(board, budget), len(check_grid(Board.parse(board), budget))
-        seconds = budget / median(speeds[name])
-        checks.append(
-            {
-                "board": board,
-                "games": budget,
-                "ms/check": cost,
-                "checks": number,
-                "checks/training": number * cost / 1000 / seconds,
-            }
-        )
-    write(options.json, *tables, learners, show("What checking costs beside training", checks))
+    beside = [
+        row
+        for board, games, seeds, table, symmetry in CHECKED
+        for row in checks(board, games, seeds, table=table, symmetry=symmetry)
+    ]
+    write(options.json, *tables, learners, show("What checks cost beside training", beside))
 
 
 if __name__ == "__main__":

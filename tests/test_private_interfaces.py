@@ -44,9 +44,11 @@ import psutil
 from rich.console import Console
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.reporting.probe import Probe
+from tictactoe.experiment.rounds import rounds
 from tictactoe.reporting.tracking import Tracker
 from tictactoe.settings import load
-tracker = Tracker(Probe(load([], {})), 1, pathlib.Path(sys.argv[1]), "group", "1", Console(), threading.Event())
+settings = load(["--num-samples", "1"], {})
+tracker = Tracker(Probe(settings), rounds(settings), pathlib.Path(sys.argv[1]), "group", "1", Console(), threading.Event())
 tracker.trial_started(0, Hyperparameters())
 tracker._put(tracker._log, 0, {"games": 7})
 while not list(pathlib.Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb")):

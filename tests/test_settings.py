@@ -50,7 +50,7 @@ def test_command_line_over_environment_over_env_file_over_defaults(clean: Path, 
     monkeypatch.setenv("TICTACTOE_GAMES", "200")
     monkeypatch.setenv("TICTACTOE_SEED", "2")
     loaded = load(["--seed", "1"])
-    assert (loaded.seed, loaded.games, loaded.seeds, loaded.num_samples) == (1, 200, 3, 64)
+    assert (loaded.seed, loaded.games, loaded.seeds, loaded.num_samples) == (1, 200, 3, 1_024)
 
 
 def test_other_lines_of_the_env_file_go_to_the_environment_where_not_set(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_the_folder_one_is_in_is_gone(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_help_says_what_is_promised_of_the_digest() -> None:
     text = " ".join(settings.parser().format_help().split())
     assert "with both, results are the same at any concurrency" in text
-    assert "with asha results repeat with --max-concurrent 1 only" in text
+    assert "asha stops poor trials early, and repeats with --max-concurrent 1 only" in text
 
 
 def test_a_variable_that_is_set_but_empty_hides_no_line_of_the_file(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,15 +38,19 @@ class Settings(BaseSettings):
 
     command: Literal["search", "report", "play"] = "search"
     board: str = Field("3x3x3", description="rows x columns x marks in a row to win, up to 16 cells")
-    num_samples: int = Field(64, ge=1, le=100_000, description="configurations to try")
-    seeds: int = Field(32, ge=1, le=10_000, description="replicates of each configuration, each with its own seed")
+    num_samples: int = Field(1024, ge=1, le=100_000, description="configurations to try")
+    seeds: int = Field(
+        48, ge=1, le=10_000, description="replicates of a configuration, each with its own seed; with race, of the last ones"
+    )
     games: int = Field(50_000, ge=1, le=10**12, description="self-play games of each replicate")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the whole search")
     search: Literal["random", "optuna"] = Field(
         "random", description="how configurations are chosen; with both, results are the same at any concurrency"
     )
-    scheduler: Literal["none", "asha"] = Field(
-        "none", description="whether poor trials are stopped early; with asha results repeat with --max-concurrent 1 only"
+    scheduler: Literal["race", "none", "asha"] = Field(
+        "race",
+        description="which trials play on: race gives few games and seeds to all, and more to the best, round by round; "
+        "none gives all to all; asha stops poor trials early, and repeats with --max-concurrent 1 only",
     )
     max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as CPUs and memory allow)")
     time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")

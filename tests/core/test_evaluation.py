@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +14,16 @@ from hypothesis import strategies as st
 
 from tests.support.worth import half_nash_conv
 from tictactoe.core.evaluation import (
-    _expected,
+    _never_worse,
+    _worth,
     check,
     check_grid,
+    check_moves,
+    curve_grid,
     evaluate,
-    exploitability,
     first_only,
     greedy_edges,
-    loss_vs_random,
+    plays_optimally,
 )
 from tictactoe.core.game import Board
 from tictactoe.core.graph import Graph, graph
@@ -30,7 +34,7 @@ BOARDS = [Board(3, 3, 3), Board(2, 3, 2), Board(2, 3, 3), Board(2, 2, 2), Board(
 
 
 def odds(game: Graph, greedy: np.ndarray, seat: int) -> tuple[float, float, float]:
-    return tuple(_expected(game, greedy, np.eye(3)[i])[seat] for i in range(3))
+    return tuple(_worth(game, greedy, np.eye(3)[i])[2 + seat] for i in range(3))
 
 
 def to_move(game: Graph, node: int) -> int:
@@ -93,7 +97,7 @@ def test_random_play_has_the_known_odds(symmetric: bool) -> None:
     assert odds(game, anything, 0) == pytest.approx((x_wins, draws, o_wins), abs=1e-12)
     assert odds(game, anything, 1) == pytest.approx((o_wins, draws, x_wins), abs=1e-12)
     assert half_nash_conv(game, anything) == pytest.approx(0.95982969577, abs=1e-11)
-    assert exploitability(Board(), game, anything) == 1.0
+    assert check_moves(Board(), game, anything).exploitability == 1.0
 
 
 @pytest.mark.parametrize(
@@ -125,8 +129,9 @@ def test_any_greedy_set_is_what_brute_force_finds(board: Board, seed: int, symme
             greedy[edges.start] = True
     (worst_x, loss_x, reply_x), (worst_o, loss_o, reply_o) = (brute_force(game, greedy, seat) for seat in (0, 1))
     value = game_value(board)
-    assert exploitability(board, game, greedy) == ((value - worst_x) + (-value - worst_o)) / 2
-    assert loss_vs_random(game, greedy) == pytest.approx(float(loss_x + loss_o) / 2, abs=1e-12)
+    found = check_moves(board, game, greedy)
+    assert found.exploitability == ((value - worst_x) + (-value - worst_o)) / 2
+    assert found.loss_vs_random == pytest.approx(float(loss_x + loss_o) / 2, abs=1e-12)
     assert half_nash_conv(game, greedy) == pytest.approx(-float(reply_x + reply_o) / 2, abs=1e-12)
     settled = first_only(game, greedy)
     for edges in map(game.edges_of, range(game.nodes)):
@@ -153,12 +158,71 @@ def test_orbits_evaluate_to_the_same_as_all_positions(orbit_edges: np.ndarray, t
     learner = QLearner(Board(), Hyperparameters(table=table), 0)  # type: ignore[arg-type]
     learner.train(games)
     whole, lifted = graph(Board(), False), greedy_edges(learner)[orbit_edges]
-    found = check(learner)
-    assert found.exploitability == exploitability(Board(), whole, lifted)
-    assert found.loss_vs_random == pytest.approx(loss_vs_random(whole, lifted), abs=1e-12)
+    found, expected = check(learner), check_moves(Board(), whole, lifted)
+    assert found.exploitability == expected.exploitability
+    assert found.loss_vs_random == pytest.approx(expected.loss_vs_random, abs=1e-12)
     full = evaluate(learner)
     for seat in (full.as_x, full.as_o):
         assert seat.win + seat.draw + seat.loss == pytest.approx(1, abs=1e-12)
+
+
+KINDS = st.sampled_from([(table, symmetry) for table in ("state-action", "afterstate") for symmetry in (True, False)])
+
+
+def optimal(learner: QLearner) -> bool:
+    """Whether the learner plays optimally, which must be the same by every way to find out."""
+    found = plays_optimally(learner)
+    assert found == (check(learner).exploitability == 0.0)
+    # Not compiled, NumPy would notice an index that is out of bounds.
+    assert found == _never_worse.py_func(learner.moves, learner.table, game_value(learner.board))
+    return found
+
+
+@given(
+    st.sampled_from([*BOARDS, Board(1, 2, 2), Board(1, 3, 2), Board(2, 4, 3)]), KINDS, st.integers(0, 2**32), st.integers(1, 4)
+)
+@settings(max_examples=100)
+def test_optimal_play_of_any_table_is_exploitability_0(board: Board, kind: Any, seed: int, values: int) -> None:
+    """With few different values nearly all moves tie."""
+    learner = QLearner(board, Hyperparameters(table=kind[0], symmetry=kind[1]), 0)
+    learner.table[:] = np.random.default_rng(seed).integers(values, size=learner.table.shape)
+    optimal(learner)
+
+
+@given(st.sampled_from(BOARDS), KINDS, st.integers(0, 100), st.lists(st.integers(1, 300), min_size=1, max_size=4))
+@settings(max_examples=40)
+def test_optimal_play_of_half_trained_learners(board: Board, kind: Any, seed: int, parts: list[int]) -> None:
+    learner = QLearner(board, Hyperparameters(table=kind[0], symmetry=kind[1], q_init=0.1, replay="backward"), seed)
+    for games in parts:
+        learner.train(games)
+        optimal(learner)
+
+
+@pytest.mark.parametrize("board", ["3x3x3", "3x4x3", "2x3x2", "1x2x2"])
+@pytest.mark.parametrize("table", ["state-action", "afterstate"])
+def test_learners_come_to_optimal_play(board: str, table: Any) -> None:
+    """On boards that X wins, and on boards that are drawn."""
+    learner, found = QLearner(Board.parse(board), Hyperparameters(table=table, q_init=0.1, replay="backward"), 0), []
+    for _ in range(9):
+        found.append(optimal(learner))
+        learner.train(20 + 2 * learner.games)
+    assert found[-1] and (board == "1x2x2" or not found[0])
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_one_bad_move_from_either_seat_is_found(seat: int) -> None:
+    """A learner that plays optimally, with a single position changed to a move that loses; reached by its own play or not."""
+    learner = QLearner(Board(), Hyperparameters(table="state-action", q_init=0.1, replay="backward", symmetry=False), 0)
+    learner.train(50_000)
+    assert optimal(learner)
+    game, table, verdicts = learner.moves.graph, learner.table.copy(), []
+    for node in range(game.nodes):
+        if to_move(game, node) == seat and (edges := game.edges_of(node)):
+            learner.table[:] = table
+            learner.table[learner.moves.entry[edges[np.argmin(table[learner.moves.entry[edges]])]]] = 2.0
+            verdicts.append(plays_optimally(learner))
+            assert verdicts[-1] == check(learner).optimal
+    assert 0.1 < np.mean(verdicts) < 0.99
 
 
 @pytest.fixture(scope="module")
@@ -213,4 +277,11 @@ def test_check_grid(board: str, budget: int) -> None:
     assert grid == sorted(set(grid))
     assert grid[-1] == budget
     assert grid[:-1] == [games for games in check_grid(Board.parse(board), 10**8) if games < budget]
-    assert check_grid(Board(), 50_000)[:4] == [100, 125, 156, 195]
+    assert check_grid(Board(), 50_000)[:4] == [100, 110, 121, 133]
+    assert all(later <= 1.11 * earlier for earlier, later in pairwise(grid))
+    for end in (len(grid), 1, len(grid) // 2 + 1):
+        curve = curve_grid(grid[:end])
+        assert curve == sorted(set(curve)) and {*curve} <= {*grid}
+        assert (curve[0], curve[-1]) == (grid[0], grid[end - 1])
+        assert all(grid.index(later) - grid.index(earlier) == 5 for earlier, later in pairwise(curve[:-1]))
+        assert len(curve) == 1 or 1 <= end - 1 - grid.index(curve[-2]) <= 5

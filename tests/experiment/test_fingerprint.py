@@ -20,7 +20,15 @@ def test_a_name_is_the_board_and_a_fingerprint_unless_it_is_given() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"seed": 1}, {"seeds": 31}, {"games": 49_999}, {"num_samples": 63}, {"search": "optuna"}, {"scheduler": "asha"}],
+    [
+        {"seed": 1},
+        {"seeds": 31},
+        {"games": 49_999},
+        {"num_samples": 63},
+        {"search": "optuna"},
+        {"scheduler": "asha"},
+        {"scheduler": "none"},
+    ],
 )
 def test_what_decides_the_results_is_in_the_name(options: dict[str, Any]) -> None:
     assert search_name(settings(**options)) != search_name(settings())
@@ -32,6 +40,17 @@ def test_what_decides_the_results_is_in_the_name(options: dict[str, Any]) -> Non
 )
 def test_what_decides_nothing_is_not(options: dict[str, Any]) -> None:
     assert search_name(settings(**options)) == search_name(settings())
+
+
+def test_the_lag_is_a_part_where_suggestions_have_one() -> None:
+    assert "lag" in fingerprint(settings(search="optuna", scheduler="none"))
+    assert "lag" not in fingerprint(settings(search="optuna"))  # a race has generations
+    assert "lag" not in fingerprint(settings(scheduler="none"))
+
+
+def test_a_large_boards_space_is_another() -> None:
+    assert fingerprint(settings(board="4x4x4"))["space"] != fingerprint(settings())["space"]
+    assert fingerprint(settings(board="3x4x3"))["space"] == fingerprint(settings())["space"]
 
 
 def test_the_format_is_part_of_the_fingerprint() -> None:

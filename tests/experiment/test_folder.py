@@ -102,7 +102,8 @@ def test_another_process_holds_it(path: Path, reopen: Open) -> None:
     [
         ({"seed": 1}, "seed"),
         ({"games": 20_000, "seeds": 3}, "games, seeds"),
-        ({"search": "optuna"}, "lag, search, versions"),
+        ({"search": "optuna"}, "search, versions"),
+        ({"search": "optuna", "scheduler": "none"}, "lag, scheduler, search, versions"),
         ({"scheduler": "asha", "board": "3x4x3"}, "board, scheduler"),
     ],
 )
@@ -180,7 +181,7 @@ def test_a_damaged_search_json_is_written_again_where_the_folders_name_says_it_a
 def test_damaged_lines_are_taken_out_and_named(finished: Path, reopen: Open) -> None:
     lines = (finished / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (finished / "journal.jsonl").write_bytes(b"\0\n" + lines[0] + lines[1][:-20])
-    journal.fresh_blocks(finished).append(made.block(0))
+    journal.replays(finished).append(made.replay(0))
     with (finished / "fresh.jsonl").open("a") as file:
         file.write("{}\n")
     folder = reopen()
@@ -191,7 +192,7 @@ def test_damaged_lines_are_taken_out_and_named(finished: Path, reopen: Open) -> 
     ]
     assert not folder.finished
     assert (finished / "journal.jsonl").read_bytes() == lines[0]
-    assert journal.fresh_blocks(finished).read() == [made.block(0)]
+    assert journal.replays(finished).read() == [made.replay(0)]
     assert reopen().notes == ["journal.jsonl lacks 1 trial: run again"]
 
 

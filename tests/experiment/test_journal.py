@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.support import records as made
 from tests.support.strategies import entries
-from tictactoe.experiment.journal import Journal, checksum, fresh_blocks, read_trials, trials
-from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, to_json
+from tictactoe.experiment.journal import Journal, checksum, read_rounds, read_trials, replays, trials
+from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, to_json
 
 RECORDS: list[Record | Failure] = [
     made.failure(index) if index == 2 else made.record(index, (400 + index, None), exploitability=index / 3)
@@ -44,9 +44,9 @@ def test_a_journal_that_is_not_there_is_empty(tmp_path: Path) -> None:
 
 
 @given(entries)
-def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, entry: Record | Failure | FreshBlock) -> None:
+def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, entry: Record | Failure | Replay) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    journal: Journal[Any] = fresh_blocks(folder) if isinstance(entry, FreshBlock) else trials(folder)
+    journal: Journal[Any] = replays(folder) if isinstance(entry, Replay) else trials(folder)
     journal.append(entry)
     (read,) = journal.read()
     assert read == entry
@@ -97,6 +97,33 @@ def test_of_two_with_the_same_index_the_later_counts(journal: Journal[Record | F
     assert read_trials(journal.path.parent) == ([RECORDS[1], success, RECORDS[3]], [made.failure(0, attempt=3)])
 
 
+def test_rounds_of_one_trial_stand_beside_each_other(tmp_path: Path) -> None:
+    early, late = [made.record(index, stopped=True) for index in range(3)], made.record(1, attempt=2, round=2)
+    middle, failed = made.record(1, stopped=True, round=1), made.failure(2, round=1)
+    journal, replaced = trials(tmp_path), made.record(1, attempt=5, stopped=True, round=1)
+    written: list[Record | Failure] = [late, failed, *reversed(early), replaced, middle]
+    for entry in written:
+        journal.append(entry)
+    assert read_rounds(tmp_path) == ([early[0], early[1], middle, late, early[2]], [failed])
+    assert read_trials(tmp_path) == ([early[0], late], [failed])
+    journal.append(made.failure(2))  # takes the place of that round's record alone
+    assert read_rounds(tmp_path) == ([early[0], early[1], middle, late], [made.failure(2), failed])
+    assert read_trials(tmp_path) == ([early[0], late], [failed])
+    journal.mend()
+    assert [(entry.index, entry.round) for entry in journal.read()] == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+
+
+def test_only_what_is_wanted_is_left(journal: Journal[Record | Failure]) -> None:
+    with journal.path.open("a") as file:
+        file.write("damaged\n")
+    journal.rewrite([RECORDS[2], RECORDS[0]])
+    assert journal.read() == [RECORDS[0], RECORDS[2]]
+    assert journal.damaged == []
+    journal.append(RECORDS[4])
+    assert journal.read() == [RECORDS[0], RECORDS[2], RECORDS[4]]
+    assert [*journal.path.parent.iterdir()] == [journal.path]
+
+
 def signed(content: dict[str, Any]) -> str:
     return json.dumps(content | {"crc32": checksum(content)}) + "\n"
 
@@ -110,11 +137,11 @@ WHOLE = {"format": FORMAT, **to_json(made.record(0))}
         WHOLE | {"format": FORMAT - 1},
         WHOLE | {"format": FORMAT + 1},
         {name: value for name, value in WHOLE.items() if name != "format"},
-        {name: value for name, value in WHOLE.items() if name != "par10"},
+        {name: value for name, value in WHOLE.items() if name != "mean_log"},
         WHOLE | {"more": 1},
-        WHOLE | {"par10": None},
+        WHOLE | {"mean_log": None},
         WHOLE | {"config": WHOLE["config"] | {"gamma": 7.0}},
-        {"format": FORMAT, **to_json(made.block(0))},
+        {"format": FORMAT, **to_json(made.replay(0))},
         {},
     ],
     ids=["earlier format", "later format", "no format", "less", "more", "no number", "out of range", "another kind", "empty"],

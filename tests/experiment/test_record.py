@@ -42,6 +42,7 @@ def test_infinite_medians_are_none() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"mean_log": None},
         {"par10": None},
         {"par10": "far"},
         {"solved": 1.5},
@@ -82,9 +83,14 @@ def test_kinds_and_ranks() -> None:
     solved, unsolved = made.record(0, (500, 500)), made.record(1, (400, None))
     stopped = made.record(2, (300, 300), stopped=True)
     same = made.record(3, (500, 500))
+    later = made.record(5, (600, 600), stopped=True, round=2)
     assert [record.kind for record in (solved, unsolved, stopped)] == ["solved", "unsolved", "stopped"]
-    ranked = sorted((stopped, unsolved, same, solved), key=lambda record: record.rank)
-    assert ranked == [solved, same, unsolved, stopped]
+    ranked = sorted((stopped, unsolved, same, later, solved), key=lambda record: record.rank)
+    assert ranked == [solved, same, unsolved, later, stopped]
+    # By the mean logarithm, where PAR-10 has it the other way round.
+    steady, uneven = made.record(6, (1_000, 1_000)), made.record(7, (100, 2_000))
+    assert uneven.par10 > steady.par10 and uneven.rank < steady.rank
+    assert uneven.geometric_mean == pytest.approx(math.sqrt(100 * 2_000), rel=1e-4)
     assert solved.seconds == 2.0
     assert solved.games_per_s == 10_000
     assert made.record(learner_cpu_s=0.0).games_per_s > 0
@@ -159,9 +165,7 @@ def test_a_summary_of_another_version_says_so(tmp_path: Path, content: dict[str,
 def test_what_a_summary_tells_of_itself() -> None:
     records = [made.record(index, (400 + 10 * index, 500)) for index in range(3)]
     first, second, third = (made.finalist(records[index], tied=index != 2) for index in (1, 0, 2))
-    selection = made.summary(records, finalists=[first, second, third]).selection
-    assert selection.search_best == second
-    assert selection.tied == 2
+    assert made.summary(records, finalists=[first, second, third]).selection.tied == 2
     assert [replace(first, seeds=seeds).has_interval for seeds in (5, 6)] == [False, True]
     cost = made.summary(records).cost
     assert cost.last_attempt == ""

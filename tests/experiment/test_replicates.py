@@ -9,15 +9,18 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tictactoe.core.learner import Hyperparameters
-from tictactoe.core.seeds import Stream
+from tictactoe.core.evaluation import check, check_grid
+from tictactoe.core.game import Board
+from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment.record import FORMAT, Task
-from tictactoe.experiment.replicates import Replicates, median, par10, rungs
+from tictactoe.experiment.replicates import Replicates, median, rungs
 
 TASK = Task("3x3x3", seeds=3, games=2_000, seed=5)
 CONFIG = Hyperparameters(replay="backward", q_init=0.1, epsilon_start=0.1, epsilon_end=0.1)
@@ -99,6 +102,92 @@ def test_what_was_used_in_another_attempt_counts_as_earlier(tmp_path: Path) -> N
     third = Replicates(TASK, CONFIG)
     third.restore(path, "third")
     assert third.earlier_cpu_s == third.learner_cpu_s == second.learner_cpu_s > first.learner_cpu_s
+
+
+def test_checks_are_full_where_the_curve_has_points_and_miss_nothing_elsewhere() -> None:
+    replicates = Replicates(TASK, CONFIG)
+    replicates.advance(math.inf, TASK.games)
+    learners = [QLearner(Board(), CONFIG, sequence(TASK.seed, TASK.stream, r)) for r in range(TASK.seeds)]
+    optimal_at, curve = [], []
+    for point in replicates.grid:
+        for learner in learners:
+            learner.train(point - learner.games)
+        checks = [check(learner) for learner in learners]
+        optimal_at.append([found.optimal for found in checks])
+        curve.append((point, sum(optimal_at[-1]), fmean(found.loss_vs_random for found in checks)))
+    assert [(point.games, point.optimal, point.mean_loss) for point in replicates.history] == [*curve[:-1:5], curve[-1]]
+    for r, games in enumerate(replicates.games_to_optimal):
+        first = max((i + 1 for i, optimal in enumerate(optimal_at) if not optimal[r]), default=0)
+        assert games == (replicates.grid[first] if first < len(replicates.grid) else None)
+    assert replicates.progress().loss_vs_random == curve[-1][2]
+
+
+def test_scores_of_a_cap_are_those_of_its_own_last_check() -> None:
+    cap = check_grid(Board(), TASK.games)[7]  # no point of the whole task's curve
+    replicates = Replicates(replace(TASK, cap=cap), CONFIG)
+    replicates.advance(math.inf, cap)
+    checks = [check(learner) for learner in replicates.learners]
+    assert {learner.games for learner in replicates.learners} == {cap}
+    assert replicates.progress().exploitability == fmean(found.exploitability for found in checks)
+    assert [point.games for point in replicates.history] == [100, 161, cap]
+
+
+def test_asha_judges_at_points_of_the_curve() -> None:
+    replicates = Replicates(TASK, CONFIG)
+    reached = []
+    while not replicates.finished:
+        replicates.advance(math.inf, replicates.next_rung)
+        assert replicates.history[-1].games == replicates.games
+        reached.append(replicates.games)
+    assert reached == [next(point for point in replicates.curve if point >= rung) for rung in (*rungs(2_000), 2_000)]
+    assert len(set(reached)) == 3
+
+
+@pytest.mark.parametrize("point", [0, 5, 10, -1])
+def test_a_capped_task_is_the_beginning_of_the_whole_one(tmp_path: Path, point: int) -> None:
+    whole = Replicates(TASK, CONFIG)
+    cap = whole.grid[point]
+    whole.advance(math.inf, cap)
+    assert cap in whole.curve  # at others the capped one is checked in full alone
+    capped = Replicates(replace(TASK, cap=cap), CONFIG)
+    capped.advance(0.0, TASK.games)  # one chunk
+    assert not capped.finished
+    capped.save(tmp_path / "state.npz", "first")
+    again = Replicates(replace(TASK, cap=cap), CONFIG)
+    assert again.restore(tmp_path / "state.npz", "first") is None
+    for replicates in (capped, again):
+        replicates.advance(math.inf, TASK.games)
+        assert replicates.finished
+        assert replicates.games == cap
+        assert bits(replicates) == bits(whole)
+        assert timeless(replicates) == timeless(whole).replace(f"share={cap / TASK.games}", "share=1.0")
+    assert whole.finished == (cap == TASK.games)
+    assert (capped.progress().share, whole.progress().share) == (1.0, cap / TASK.games)
+
+
+def test_a_cap_between_two_checks_is_none() -> None:
+    with pytest.raises(ValueError, match="101"):
+        Replicates(replace(TASK, cap=101), CONFIG)
+
+
+def test_scores_are_bounds_on_the_way_and_final_at_its_end() -> None:
+    """One replicate may be a check further than the others."""
+    replicates = Replicates(TASK, CONFIG)
+    assert replicates.progress().geometric_mean == pytest.approx(100, rel=1e-4)  # the first check
+    reached = []
+    while not replicates.finished:
+        replicates.advance(0.0, TASK.games)
+        reached.append(replicates.progress())
+    final, budget = reached[-1], TASK.games
+    assert final.par10 == pytest.approx(sum(10 * budget if games is None else games for games in final.games_to_optimal) / 3)
+    logs = [math.log(10 * budget if games is None else games) for games in final.games_to_optimal]
+    assert final.mean_log == pytest.approx(sum(logs) / 3, abs=1e-4)
+    assert len({progress.mean_log for progress in reached}) > 3
+    for progress in reached:
+        assert progress.mean_log <= final.mean_log
+        assert progress.par10 <= final.par10
+    solved = [progress.solved for progress in reached]
+    assert solved != sorted(solved)  # some left optimal play again, which bounds must survive
 
 
 def refused(path: Path, task: Task = TASK, config: Hyperparameters = CONFIG) -> str:
@@ -255,8 +344,9 @@ def test_a_text_file_in_its_place(saved: Path) -> None:
         replace(TASK, first=3),
         replace(TASK, stream=Stream.FRESH),
         replace(TASK, board="2x3x2"),
+        replace(TASK, cap=100),
     ],
-    ids=["seed", "games", "seeds", "first", "stream", "board"],
+    ids=["seed", "games", "seeds", "first", "stream", "board", "cap"],
 )
 def test_a_state_of_another_task(saved: Path, task: Task) -> None:
     assert refused(saved, task=task) == "belongs to another trial"
@@ -282,7 +372,6 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(saved: Path, monkeypa
 
 
 def test_scores() -> None:
-    assert par10([400, None], 1_000) == 5_200
     assert median([3]) == 3.0
     assert median([5, 3, 4]) == 4.0
     assert median([1, 2, 3, 4]) == 2.5

@@ -38,6 +38,36 @@ def test_every_change_of_a_distribution_is_another_space(monkeypatch: pytest.Mon
     assert not any(" at 0x" in text for text in texts)
 
 
+def test_large_boards_have_a_space_of_their_own() -> None:
+    assert space.of("3x4x3") == space.of("2x6x3") == space.SPACE
+    for board in ("4x4x4", "1x13x3"):
+        assert space.of(board) == space.SPACE | space.LARGE
+        assert space.distributions(board).keys() == space.distributions().keys() - space.LARGE.keys()
+        assert all(one.table == "afterstate" and one.symmetry for one in space.sample(20, 0, board))
+    small = space.sample(20, 0)
+    assert {(one.table, one.symmetry) for one in small} == {
+        (t, s) for t in ("afterstate", "state-action") for s in (True, False)
+    }
+    assert space.describe("4x4x4") == space.describe() | {"table": "'afterstate'", "symmetry": "True"}
+
+
+def test_conditions_hold_for_whatever_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = space.sample(200, 0)
+    assert {one.bootstrap for one in drawn} == {"2-ply", "negamax"}
+    for one in drawn:
+        assert (one.q_init == 0.0) == (one.bootstrap == "negamax")
+    sampled = drawn[0].as_dict()
+    assert space.hyperparameters(sampled | {"bootstrap": "negamax", "q_init": 0.5}).q_init == 0.0
+    assert space.hyperparameters(sampled | {"bootstrap": "2-ply", "q_init": 0.5}).q_init == 0.5
+    before = space.describe()
+    monkeypatch.setattr(space, "CONDITIONS", [("replay", "forward", {"gamma": 1.0})])
+    assert {name for name, text in space.describe().items() if text != before[name]} == {"conditions"}
+    assert all(one.gamma == 1.0 for one in space.sample(50, 0) if one.replay == "forward")
+    monkeypatch.setattr(space, "CONDITIONS", [("replay", "forward", {"gamma": 7.0})])
+    with pytest.raises(UserError, match="gamma must lie in"):
+        space.validate()
+
+
 def test_a_space_is_called_the_same_in_every_process() -> None:
     code = "from tictactoe.experiment import space; print(space.describe())"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

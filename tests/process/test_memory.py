@@ -23,11 +23,11 @@ BOARDS = ("3x3x3", "3x4x3", "3x4x4", "2x5x3", "1x7x2", "2x2x1", "1x1x1")
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put other entries into the search space."""
+    """Put other entries into the search space of large boards."""
 
     def change(**entries: Any) -> None:
         for name, entry in entries.items():
-            monkeypatch.setitem(space.SPACE, name, entry)
+            monkeypatch.setitem(space.LARGE, name, entry)
 
     return change
 
@@ -77,6 +77,16 @@ def test_a_search_needs_more_for_more_seeds_and_larger_tables(searched: Callable
     assert need(board, 8).end > larger.end
     assert need(Board(), 32).trial == pytest.approx(TRIAL_MIB, abs=10)
     assert need(Board(), 32).program == pytest.approx(PROGRAM_MIB, abs=1)
+
+
+def test_a_small_boards_search_holds_every_kind_of_table_and_a_large_ones_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = Board.parse("3x4x3"), Board.parse("4x4x4")
+    before = need(small, 8), need(large, 8)
+    monkeypatch.setitem(space.SPACE, "table", "afterstate")
+    monkeypatch.setitem(space.SPACE, "symmetry", True)
+    after = need(small, 8), need(large, 8)
+    assert after[0].trial < before[0].trial - 8 * (size(small, False).table("state-action") / 2) / MIB
+    assert after[1] == before[1]
 
 
 def test_how_many_trials_fit() -> None:

@@ -91,7 +91,7 @@ def test_a_quota_that_gives_no_slot(check: Callable[..., Preflight], tmp_path: P
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_as_many_trials_at_a_time_as_there_is_memory_for(check: Callable[..., Preflight], tmp_path: Path, version: int) -> None:
-    need = memory.need(Board(), 32)
+    need = memory.need(Board(), 48)
     enough = write_cgroup(tmp_path / "enough", version, memory_mib=need.of(2))
     short = write_cgroup(tmp_path / "short", version, memory_mib=need.of(2) - 1)
     result = check(enough, num_cpus=2)
@@ -99,7 +99,7 @@ def test_as_many_trials_at_a_time_as_there_is_memory_for(check: Callable[..., Pr
     result = check(short, num_cpus=2)
     assert (result.fatal, result.max_concurrent) == ([], 1)
     assert result.notes == [
-        f"memory for 1 trial at a time instead of 2: limit {need.of(2) - 1:,} MiB; Ray and the program take 760, each trial 165"
+        f"memory for 1 trial at a time instead of 2: limit {need.of(2) - 1:,} MiB; Ray and the program take 760, each trial {need.trial:.0f}"
     ]
     for options in ({"max_concurrent": 1}, {"num_samples": 1}, {"cpus_per_trial": 1.5}):
         assert check(short, num_cpus=2, **options).max_concurrent is None
@@ -111,14 +111,14 @@ def test_many_cpus_in_a_small_container(check: Callable[..., Preflight], tmp_pat
     result = check(write_cgroup(tmp_path / "cgroup", 2, memory_mib=1_280), num_cpus=64)
     assert (result.fatal, result.max_concurrent, result.num_cpus) == ([], 3, 3)
     assert result.notes == [
-        "memory for 3 trials at a time instead of 64: limit 1,280 MiB; Ray and the program take 760, each trial 165"
+        "memory for 3 trials at a time instead of 64: limit 1,280 MiB; Ray and the program take 760, each trial 171"
     ]
 
 
 def test_too_little_memory_for_one_trial(check: Callable[..., Preflight], tmp_path: Path) -> None:
     small = write_cgroup(tmp_path / "cgroup", 2, memory_mib=600)
     assert check(small, num_cpus=2).fatal == [
-        "memory limit 600 MiB: a search on 3x3x3 with 32 seeds needs 926 MiB with one trial at a time; raise the limit"
+        "memory limit 600 MiB: a search on 3x3x3 with 48 seeds needs 932 MiB with one trial at a time; raise the limit"
     ]
     large = write_cgroup(tmp_path / "large", 2, memory_mib=1_400)
     (message,) = check(large, board="3x4x4", seeds=10_000).fatal

@@ -22,7 +22,6 @@ from tictactoe.experiment.results import Results
 from tictactoe.reporting.report import data
 from tictactoe.reporting.report import page as report
 from tictactoe.reporting.report.data import Reason
-from tictactoe.reporting.report.importance import FEWEST, importances
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def test_the_winner_and_those_after_it_have_curves(small: Results) -> None:
-    records = [made_up.record(0, par10=300.0), made_up.record(1, par10=200.0, history=()), made_up.record(2, par10=100.0)]
+    records = [made_up.record(0, mean_log=7.0), made_up.record(1, mean_log=6.0, history=()), made_up.record(2, mean_log=5.0)]
     results = replace(small, records=records)
     assert [record.index for record in data.with_curves(results, 4)] == [0, 2]  # 0 has won
     assert [record.index for record in data.with_curves(results, 2)] == [0, 2]
@@ -46,21 +45,6 @@ def test_frequent_reasons_come_first(small: Results) -> None:
     listed = data.reasons(replace(small.summary, errors=errors))
     assert listed[:2] == [Reason("b", [4, 5]), Reason("a", [3])]
     assert len(listed) == data.LISTED_REASONS
-
-
-def test_importance_is_of_trials_that_used_their_budget(small: Results) -> None:
-    config = made_up.GOOD
-    records = [
-        made_up.record(n, par10=100.0 + 50 * n, config=replace(config, gamma=1 - n / 100, q_init=n * 7 % 20 / 100))
-        for n in range(FEWEST)
-    ]
-    stopped = [
-        made_up.record(FEWEST + n, stopped=True, config=replace(config, alpha_end=0.5, replay="forward")) for n in range(5)
-    ]
-    shares = importances(replace(small, records=[*records, *stopped]))
-    assert set(shares) == {"gamma", "q_init"}
-    assert next(iter(shares)) == "gamma" and sum(shares.values()) == pytest.approx(1)
-    assert importances(replace(small, records=[*records[1:], *stopped])) == {}
 
 
 def test_a_report_that_cannot_be_made_is_told_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

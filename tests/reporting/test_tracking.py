@@ -20,10 +20,13 @@ from rich.console import Console
 from wandb.proto import wandb_internal_pb2
 
 from tests.reporting.test_probe import forget_wandb
+from tests.support import made_up
 from tests.support.program import clean_environment
 from tests.support.records import progress, record, settings
 from tests.support.wandb_server import Server
 from tictactoe.experiment.journal import read_trials
+from tictactoe.experiment.results import Results
+from tictactoe.experiment.rounds import rounds
 from tictactoe.reporting.probe import Probe
 from tictactoe.reporting.tracking import Tracker
 from tictactoe.text import trial_name
@@ -105,14 +108,14 @@ def tracker(monkeypatch: pytest.MonkeyPatch, wandb_server: Server, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
 
-    def make(num_samples: int = 4, **variables: str) -> Tracker:
+    def make(num_samples: int = 4, scheduler: str = "none", **variables: str) -> Tracker:
         forget_wandb()
         os.environ.update({"HOME": str(tmp_path), "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": wandb_server.url} | variables)
         os.environ["WANDB_SILENT"] = "true"
         folder = tmp_path / "my results" / "one"
         folder.mkdir(parents=True, exist_ok=True)
-        probe = Probe(settings(results_dir=folder.parent, name="one", num_samples=num_samples))
-        return Tracker(probe, num_samples, folder, "one", "1", Console(soft_wrap=True), threading.Event())
+        options = settings(results_dir=folder.parent, name="one", num_samples=num_samples, scheduler=scheduler)
+        return Tracker(Probe(options), rounds(options), folder, "one", "1", Console(soft_wrap=True), threading.Event())
 
     yield make
     forget_wandb()
@@ -199,6 +202,45 @@ def test_many_trials_share_runs_and_are_not_written_twice(
     (line,) = runs["trials_00007"]["history"]
     assert {name: line[name] for name in record(6).config.as_dict()} == record(6).config.as_dict()
     assert (line["par10"], line["solved"]) == (record(6).par10, record(6).solved)
+
+
+def table(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a table of an offline run."""
+    (path,) = folder.glob(f"files/media/table/{name}_*.table.json")
+    content = json.loads(path.read_text())
+    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+
+
+def test_of_a_race_the_last_round_has_runs_and_the_search_a_table_of_all(
+    tracker: Callable[..., Tracker], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my results" / "one"
+    made_up.landscape(folder, trials=30, games=3_000)
+    results = Results.read(folder)
+    first, last = ([record for record in results.rounds if record.round == number] for number in (0, 1))
+    assert (len(first), len(last)) == (30, 16)
+    with tracker(30, "race", WANDB_MODE="offline") as writing:
+        writing.search_started([], [])
+        for number, entered in enumerate((first, last[:5])):
+            writing.round_started(number, rounds(settings(num_samples=30))[number], 2)
+            for one in entered:
+                writing.trial_started(one.index, one.config)
+                writing.trial_reported(one.index, one, final=True)
+                writing.trial_finished(one)
+    with tracker(30, "race", WANDB_MODE="offline") as writing:  # which a kill has kept from some of them
+        writing.search_started(results.records, [])
+        writing.search_finished(results.summary, results.records, [folder / "policy.json"])
+    runs = {run["name"]: run for run in map(read_back, folder.glob("wandb/offline-run-*"))}
+    assert sorted(runs) == ["search", *sorted(trial_name(record.index) for record in last)]
+    assert all(runs[trial_name(one.index)]["summary"]["mean_log"] == one.mean_log for one in last)
+    (search,) = folder.glob("wandb/offline-run-*-search")
+    rows = table(search, "leaderboard")
+    assert [row["index"] for row in rows] == [record.index for record in results.ranked]
+    assert [row["reached"] for row in rows] == ["round 2 of 2"] * 16 + ["round 1 of 2"] * 14
+    assert rows[-1]["mean_log"] == results.ranked[-1].mean_log and rows[-1]["table"] == results.ranked[-1].config.table
+    assert [row["name"] for row in table(search, "stages")][:3] == ["round 1", "round 2", "look 1"]
+    confirmed = runs["search"]["summary"]["best"]["confirmed"]
+    assert confirmed["mean_log"] == results.summary.best.confirmed.mean_log
 
 
 @pytest.mark.slow

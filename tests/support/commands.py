@@ -13,7 +13,7 @@ PROGRAMS = re.compile(
     r"|wandb) \S"
 )
 """What begins so is a command, with an argument at least."""
-LISTINGS = ("winner: ", "  ", "its policy ", "digest sha256:", "optimal: ", "not optimal as ", "tictactoe/", "tests/, ")
+LISTINGS = ("winner: ", "  ", "its best policy ", "digest sha256:", "optimal: ", "not optimal as ", "tictactoe/", "tests/, ")
 """What the other lines of code blocks begin with: output, and the tree of folders."""
 
 

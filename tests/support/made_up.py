@@ -1,24 +1,31 @@
-"""Results of a small search without Ray, for tests of what shows them: real learners and checks, finalists made up."""
+"""Results of a search without Ray, for tests of what shows them: real learners, or a landscape that is made up."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.support import records
+from tictactoe.core.evaluation import check_grid
+from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
+from tictactoe.core.seeds import Stream
 from tictactoe.experiment import journal
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.record import CurvePoint, Failure, Record, Task, part
-from tictactoe.experiment.replicates import Replicates
+from tictactoe.experiment.objective import bounds, mean_log, par10
+from tictactoe.experiment.record import CurvePoint, Failure, GamesToOptimal, Record, Task, part
+from tictactoe.experiment.replicates import Replicates, median
 from tictactoe.experiment.results import Outcome, compile_results
-from tictactoe.experiment.selection import Selection
+from tictactoe.experiment.rounds import Round, entrants, rounds
+from tictactoe.experiment.selection import select
 from tictactoe.experiment.space import distributions, sample
-from tictactoe.experiment.summary import Cost, Finalist, Fresh, Summary, Unfinished
+from tictactoe.experiment.summary import Cost, Summary, Unfinished
 from tictactoe.settings import Settings
 
 GOOD = Hyperparameters(alpha_start=0.9, alpha_end=0.9, q_init=0.1, replay="backward")
@@ -43,6 +50,21 @@ def record(index: int, **values: Any) -> Record:
     return replace(records.record(index, (400, 600), 3000, **plausible), **values)
 
 
+class Resampled:
+    """What stands for seeds that nobody runs: those of the search again, drawn with replacement."""
+
+    def run(self, stream: Stream, records: Sequence[Record], first: int, last: int) -> list[GamesToOptimal]:
+        def one(record: Record) -> GamesToOptimal:
+            generator = np.random.default_rng((int(stream), record.index, first))
+            drawn = generator.integers(len(record.games_to_optimal), size=last - first)
+            return tuple(record.games_to_optimal[seed] for seed in drawn)
+
+        return [one(record) for record in records]
+
+    def learner_cpu_s(self, stream: Stream) -> float:
+        return {Stream.FRESH: 2.0, Stream.CONFIRMATION: 0.5}[stream]
+
+
 def results(
     folder: Path,
     board: str = "3x3x3",
@@ -50,26 +72,92 @@ def results(
     seeds: int = 4,
     games: int = 3000,
     searched: Sequence[str] = tuple(distributions()),
+    scheduler: str = "race",
 ) -> QLearner:
-    """Write what a finished search leaves, as if nothing had run on fresh seeds. Returns the learner behind policy.json.
+    """Write what a finished search leaves, of real learners. Returns the one behind policy.json.
 
     Trials differ in the hyperparameters `searched`; each is drawn, and takes its time in a report.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(board=board, num_samples=trials, seeds=seeds, games=games, seed=0)
-    start = time.monotonic()
-    made = []
+    settings = Settings(board=board, num_samples=trials, seeds=seeds, games=games, seed=0, scheduler=scheduler)
     others = [replace(GOOD, **{name: getattr(drawn, name) for name in searched}) for drawn in sample(trials - 1, 0)]
-    for index, hyperparameters in enumerate([GOOD, *others]):
-        replicates, started = Replicates(Task(board, seeds, games, seed=0), hyperparameters), time.monotonic() - start
-        replicates.advance(math.inf, games)
-        progress = replicates.progress()
-        times = {"started_s": started, "ended_s": time.monotonic() - start}
-        made.append(record(index, **vars(progress), **times, config=hyperparameters, worker=100 + index % 2))
-        journal.trials(folder).append(made[-1])
-    best = min(made, key=lambda record: record.rank)
-    nothing_run = Selection(best.index, (), {}, 0, 0.0, 0)
-    summary, learner = compile_results(folder, settings, Outcome(made, [], truncated=False, cost=COST), nothing_run, COST)
+    start = time.monotonic()
+
+    def run(index: int, config: Hyperparameters, number: int, of: Round) -> Record:
+        task = Task(board, of.seeds, games, seed=0, cap=None if of.games == games else of.games)
+        replicates, started = Replicates(task, config), time.monotonic() - start
+        replicates.advance(math.inf, of.games)
+        times = {"started_s": started, "ended_s": time.monotonic() - start, "worker": 100 + index % 2}
+        known: dict[str, Any] = {"round": number, "stopped": of.games < games, "config": config}
+        return record(index, **vars(replicates.progress()), **times, **known)
+
+    return finish(folder, settings, [GOOD, *others], run)
+
+
+def landscape(folder: Path, trials: int = 256, **options: Any) -> QLearner:
+    """Write what a search of the default space leaves on a landscape that is made up.
+
+    There a table of afterstates and its symmetry decide, a high learning rate helps, and nothing else matters. Trials differ in
+    all that the space holds.
+    """
+    settings = Settings(num_samples=trials, **options)
+    grid, clock = check_grid(Board.parse(settings.board), settings.games), [0.0, 0.0]
+
+    def run(index: int, config: Hyperparameters, number: int, of: Round) -> Record:
+        plain = (
+            math.log(450) + 2.0 * (config.table != "afterstate") + 1.5 * (not config.symmetry) + 2 * abs(config.alpha_end - 0.8)
+        )
+        noise = np.random.default_rng(7).normal(size=of.seeds) + np.random.default_rng(index).normal(size=of.seeds)
+        reached = [next((point for point in grid if point >= games), None) for games in np.exp(plain + 0.3 * noise)]
+        passed = [point for point in grid if point <= of.games]
+        games = tuple(None if point is None or point > of.games else point for point in reached)
+        least = bounds(games, of.games, grid)
+        curve = []
+        for point in passed:
+            optimal = sum(at is not None and at <= point for at in games)
+            left = math.exp(-point / math.exp(plain))
+            curve.append(
+                CurvePoint(point, optimal, (0.0, 1.5 * left, 2 * left), (0.1 * left, 0.2 * left, 0.3 * left), 0.2 * left)
+            )
+        began, clock[index % 2] = clock[index % 2], clock[index % 2] + of.seeds * of.games / 8e5 + 0.01
+        return replace(
+            records.record(index, games, settings.games),
+            config=config,
+            mean_log=mean_log(least),
+            par10=par10(least),
+            median=median(games),
+            loss_vs_random=curve[-1].mean_loss,
+            games=of.games,
+            played=of.games * of.seeds,
+            learner_cpu_s=of.seeds * of.games / 1e6,
+            history=tuple(curve),
+            started_s=began,
+            ended_s=clock[index % 2],
+            worker=100 + index % 2,
+            stopped=of.games < settings.games,
+            round=number,
+        )
+
+    return finish(folder, settings, sample(trials, settings.seed), run)
+
+
+def finish(
+    folder: Path,
+    settings: Settings,
+    configs: Sequence[Hyperparameters],
+    run: Callable[[int, Hyperparameters, int, Round], Record],
+) -> QLearner:
+    """Write what a search leaves whose trials `run` returns: by index, configuration, number of the round, and round."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summed, made = [], list[Record]()
+    for number, one in enumerate(rounds(settings)):
+        made = [run(index, configs[index], number, one) for index in entrants(rounds(settings), number, made)]
+        summed.append(records.round_summary(made))
+        for entry in made:
+            journal.trials(folder).append(entry)
+    latest = journal.read_trials(folder)[0]
+    selection = select(settings, latest, COST.games, Resampled(), lambda line: None)
+    assert selection is not None
+    summary, learner = compile_results(folder, settings, Outcome(latest, [], False, COST, tuple(summed)), selection, COST)
     summaries.write(folder, summary)
     return learner
 
@@ -79,36 +167,6 @@ def change(folder: Path, **values: Any) -> Summary:
     summary = replace(summaries.finished(folder), **values)
     summaries.write(folder, summary)
     return summary
-
-
-def select(folder: Path) -> Summary:
-    """Add what a selection on fresh seeds says: four finalists, two of them tied, one hardly ever solved. Returns all."""
-    whole = [record for record in journal.read_trials(folder)[0] if not record.stopped]
-    finalists = tuple(
-        Finalist(
-            index=record.index,
-            config=record.config,
-            search_par10=record.par10,
-            par10=1.25 * record.par10,
-            median=444.0 + place if place < 3 else None,
-            interval=(400.0 + place, 500.0 + place if place < 3 else None),
-            confidence=0.9375,
-            seeds=64,
-            tied=place < 2,
-        )
-        for place, record in enumerate(sorted(whole, key=lambda record: record.rank)[:4])
-    )
-    summary = summaries.finished(folder)
-    selection = replace(
-        summary.selection,
-        method="races <on> fresh seeds",
-        rounds=3,
-        learner_cpu_s=3.2,
-        games=768_000,
-        gap=1.25,
-        finalists=finalists,
-    )
-    return change(folder, selection=selection, best=replace(summary.best, fresh=part(finalists[0], Fresh)))
 
 
 def stop(folder: Path, number: int) -> None:

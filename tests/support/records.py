@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,21 @@ from typing import Any
 from tictactoe import files
 from tictactoe.core.evaluation import Odds
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.core.seeds import Stream
 from tictactoe.experiment import journal
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.record import Failure, FreshBlock, Progress, Record, part
-from tictactoe.experiment.replicates import median, par10
+from tictactoe.experiment.objective import bounds, mean_log, par10
+from tictactoe.experiment.record import Failure, Progress, Record, Replay, part
+from tictactoe.experiment.replicates import median
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
     Best,
+    Confirmed,
     Cost,
     Finalist,
     Fresh,
     PolicyWorth,
+    RoundSummary,
     SearchSettings,
     SelectionSummary,
     Summary,
@@ -44,8 +49,10 @@ def config(index: int) -> Hyperparameters:
 def record(index: int = 0, games_to_optimal: Sequence[int | None] = (400, 500), budget: int = BUDGET, **values: Any) -> Record:
     """A finished trial; its scores follow from its games to optimal where they are not given."""
     games = tuple(games_to_optimal)
+    least = bounds(games, values.get("games", budget), [budget])
     fields: dict[str, Any] = {
-        "par10": par10(games, budget),
+        "mean_log": mean_log(least),
+        "par10": par10(least),
         "median": median(games),
         "solved": sum(value is not None for value in games),
         "exploitability": 0.0,
@@ -79,33 +86,66 @@ def failure(index: int = 0, **values: Any) -> Failure:
     return Failure(**(fields | values))
 
 
-def block(index: int = 0, **values: Any) -> FreshBlock:
+def replay(index: int = 0, **values: Any) -> Replay:
     """Two replicates of trial 0 on fresh seeds."""
     fields: dict[str, Any] = {
         "index": index,
+        "stream": Stream.FRESH,
         "trial": 0,
         "config": config(0),
         "first": 2 * index,
         "games_to_optimal": (400, None),
         "learner_cpu_s": 0.5,
     }
-    return FreshBlock(**(fields | values))
+    return Replay(**(fields | values))
 
 
 def finalist(one: Record, **values: Any) -> Finalist:
-    """A finalist that came to the same numbers on fresh seeds as in the search."""
+    """A finalist that came to the same numbers on the fresh seeds of one look as in the search."""
     fields: dict[str, Any] = {
         "index": one.index,
         "config": one.config,
-        "search_par10": one.par10,
+        "search_mean_log": one.mean_log,
+        "mean_log": one.mean_log,
+        "at_least": one.mean_log - 0.5,
+        "means": (one.mean_log, one.mean_log),
         "par10": one.par10,
         "median": one.median,
         "interval": (300.0, 600.0),
-        "confidence": 0.95,
+        "solved": 12,
         "seeds": 12,
         "tied": False,
     }
     return Finalist(**(fields | values))
+
+
+def confirmed(**values: Any) -> Confirmed:
+    """A winner that is solved on all of 200 seeds that chose nothing."""
+    fields: dict[str, Any] = {
+        "mean_log": math.log(450),
+        "mean_log_interval": (math.log(430), math.log(520)),
+        "par10": 468.0,
+        "par10_at_most": 7_894.0,
+        "median": 431.0,
+        "interval": (381.0, 476.0),
+        "solved": 200,
+        "solved_at_least": 0.985133,
+        "seeds": 200,
+        "games": 200 * BUDGET,
+        "learner_cpu_s": 0.25,
+    }
+    return Confirmed(**(fields | values))
+
+
+def round_summary(records: Sequence[Record]) -> RoundSummary:
+    """A round of these records."""
+    return RoundSummary(
+        trials=len(records),
+        seeds=max(len(one.games_to_optimal) for one in records),
+        games=max(one.games for one in records),
+        played=sum(one.played for one in records),
+        learner_cpu_s=sum(one.learner_cpu_s for one in records),
+    )
 
 
 def unfinished(**values: Any) -> Unfinished:
@@ -130,9 +170,13 @@ def summary(
     finalists: Iterable[Finalist] | None = None,
     **values: Any,
 ) -> Summary:
-    """The summary of a finished search. Its finalists, best first, are the whole trials, the first of them the winner."""
+    """The summary of a finished search. Its finalists, best first, are the whole trials, the first of them the winner.
+
+    Where there is but one, it has nobody to race with.
+    """
     whole = sorted((one for one in records if not one.stopped), key=lambda one: one.rank)
     racing = tuple(finalists) if finalists is not None else tuple(finalist(one, tied=one is whole[0]) for one in whole)
+    racing = racing if len(racing) > 1 else ()
     ranked = sorted(records, key=lambda one: one.rank)
     winner = next((one for one in records if racing and one.index == racing[0].index), ranked[0])
     frame = unfinished(
@@ -146,22 +190,25 @@ def summary(
         "best": Best(
             index=winner.index,
             config=winner.config,
+            mean_log=winner.mean_log,
             par10=winner.par10,
             median=winner.median,
             solved=winner.solved,
             seeds=len(winner.games_to_optimal),
             fresh=part(racing[0], Fresh) if racing else None,
+            confirmed=confirmed(),
         ),
+        "rounds": (round_summary(records),),
         "selection": SelectionSummary(
             method="race",
-            rounds=int(bool(racing)),
+            rounds=max((len(one.means) - 1 for one in racing), default=0),
             learner_cpu_s=0.5,
             games=BUDGET * sum(one.seeds for one in racing),
-            gap=racing[0].par10 / racing[0].search_par10 if racing else None,
+            gap=math.exp(confirmed().mean_log - winner.mean_log),
             finalists=racing,
         ),
         "policy": PolicyWorth(
-            optimal=True, exploitability=0.0, vs_random={"X": Odds(0.75, 0.25, 0.0), "O": Odds(0.5, 0.375, 0.125)}
+            optimal=True, exploitability=0.0, replicate=0, vs_random={"X": Odds(0.75, 0.25, 0.0), "O": Odds(0.5, 0.375, 0.125)}
         ),
         "cost": Cost(
             learner_cpu_s=5.0,

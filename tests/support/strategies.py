@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.experiment.record import CurvePoint, Failure, FreshBlock, Record
+from tictactoe.core.seeds import Stream
+from tictactoe.experiment.record import CurvePoint, Failure, Record, Replay
 
 unit = st.floats(0, 1)
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -33,6 +34,7 @@ curve_points = st.builds(
 )
 records = st.builds(
     Record,
+    mean_log=number,
     par10=number,
     median=st.none() | number,
     solved=whole,
@@ -52,15 +54,17 @@ records = st.builds(
     ended_s=number,
     worker=whole,
     stopped=st.booleans(),
+    round=whole,
 )
-failures = st.builds(Failure, index=whole, attempt=whole, config=hyperparameters, error=st.text())
-blocks = st.builds(
-    FreshBlock,
+failures = st.builds(Failure, index=whole, attempt=whole, config=hyperparameters, error=st.text(), round=whole)
+replays = st.builds(
+    Replay,
     index=whole,
+    stream=st.sampled_from(Stream),
     trial=whole,
     config=hyperparameters,
     first=whole,
     games_to_optimal=games_to_optimal,
     learner_cpu_s=number,
 )
-entries = records | failures | blocks
+entries = records | failures | replays

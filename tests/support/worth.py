@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tictactoe.core.evaluation import exploitability, loss_vs_random
+from tictactoe.core.evaluation import check_moves
 from tictactoe.core.graph import Graph, graph
 from tictactoe.core.policy import Policy
 
@@ -20,7 +20,8 @@ def worth(policy: Policy) -> tuple[float, float]:
         rows = game.rows(greedy, marks)
         for place, text in zip(places, texts, strict=True):
             rows[place] = [cell in policy.moves[text] for cell, mark in enumerate(text) if mark == "."]
-    return exploitability(board, game, greedy), loss_vs_random(game, greedy)
+    found = check_moves(board, game, greedy)
+    return found.exploitability, found.loss_vs_random
 
 
 def half_nash_conv(game: Graph, greedy: np.ndarray) -> float:

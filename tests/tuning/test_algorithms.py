@@ -4,74 +4,89 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tests.support import records as made
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream, sequence
+from tictactoe.experiment import space
 from tictactoe.experiment.fingerprint import LAG
-from tictactoe.experiment.record import CurvePoint
+from tictactoe.experiment.objective import at_most
+from tictactoe.experiment.record import CurvePoint, Failure, Progress, Record
 from tictactoe.experiment.replicates import rungs
-from tictactoe.experiment.space import distributions, hyperparameters
-from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch
+from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.space import distributions, hyperparameters, searched
+from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch, Study
+from tictactoe.tuning.trial import Batch, Report
 
 Curve = tuple[CurvePoint, ...]
+BOARD = "3x3x3"
+WHOLE = Round(trials=100, seeds=2, games=10_000)
+Suggestion = tuple[int, Hyperparameters]
 
 
-def suggestions(number: int, score: Any, order: int) -> list[dict[str, Any]]:
+def optuna_search(
+    seed: int, missing: Sequence[int], records: Sequence[Record] = (), failures: Sequence[Failure] = ()
+) -> LaggedOptuna:
+    return LaggedOptuna(Study(seed, BOARD), WHOLE, missing, records, failures)
+
+
+def only(suggested: dict[str, Any]) -> Suggestion:
+    """The one trial of a batch."""
+    batch: Batch = suggested["batch"]
+    assert (batch.number, batch.seeds, batch.games) == (0, WHOLE.seeds, WHOLE.games)
+    (trial,) = batch.trials
+    return trial
+
+
+def suggestions(number: int, score: Callable[[Hyperparameters], float], order: int) -> list[Suggestion]:
     """What Optuna suggests when up to `order` trials run and the last one started always ends first."""
-    searcher = LaggedOptuna(7, list(range(number)), [])
-    trials: list[dict[str, Any]] = []
+    searcher = optuna_search(7, range(number))
+    trials: list[Suggestion] = []
     running: list[int] = []
     while len(trials) < number or running:
         suggested = searcher.suggest(f"trial{len(trials)}") if len(running) < order else None
         if isinstance(suggested, dict):
             running.append(len(trials))
-            trials.append(suggested["trial"])
+            trials.append(only(suggested))
             continue
         index = running.pop()
-        searcher.on_trial_complete(f"trial{index}", {"log_par10": score(trials[index]["hyperparameters"])})
+        searcher.on_trial_complete(f"trial{index}", {"mean_log": score(trials[index][1])})
     assert searcher.suggest("one more") == Searcher.FINISHED
     return trials
 
 
 def test_optuna_suggests_the_same_in_any_order_of_arrival_and_resumed() -> None:
-    def score(config: dict[str, Any]) -> float:
-        return float(6 + abs(config["q_init"] - 0.3) + config["alpha_end"])
+    def games(config: Hyperparameters) -> list[int | None]:
+        return [round(400 + 500 * abs(config.q_init - 0.3) + 100 * config.alpha_end), 700 if config.symmetry else None]
+
+    def score(config: Hyperparameters) -> float:
+        return at_most(games(config), WHOLE.games)
 
     expected = suggestions(30, score, order=1)
     assert suggestions(30, score, order=2) == expected
     assert suggestions(30, score, order=LAG) == expected
 
     missing = [17, 20, 21]
-    finished = [
-        made.record(
-            index,
-            config=Hyperparameters(**expected[index]["hyperparameters"]),
-            par10=math.exp(score(expected[index]["hyperparameters"])),
-        )
-        for index in range(30)
-        if index not in missing
-    ]
-    resumed = LaggedOptuna(7, missing, finished)
-    again = [resumed.suggest(f"again{number}") for number in range(3)]
-    assert [trial["trial"]["index"] for trial in again] == missing
-    # Through exp and log the last bits of the scores may differ; what is suggested is rounded to 6 digits.
-    assert [trial["trial"] for trial in again] == [expected[index] for index in missing]
+    finished = [made.record(i, games(config), config=config) for i, config in expected if i not in missing]
+    resumed = optuna_search(7, missing, finished)
+    assert [only(resumed.suggest(f"again{number}")) for number in range(3)] == [expected[index] for index in missing]
     assert expected[0] != expected[1]
 
 
 def test_optuna_waits_for_what_it_must_know() -> None:
-    searcher = LaggedOptuna(0, list(range(20)), [])
+    searcher = optuna_search(0, range(20))
     for index in range(LAG):
         assert isinstance(searcher.suggest(f"t{index}"), dict)
     assert searcher.suggest("late") is None
-    searcher.on_trial_complete("t1", {"log_par10": 7.0})
+    searcher.on_trial_complete("t1", {"mean_log": 7.0})
     assert searcher.suggest("late") is None
     searcher.on_trial_complete("t0", error=True)
     assert isinstance(searcher.suggest("late"), dict)
@@ -81,52 +96,65 @@ def test_optuna_waits_for_what_it_must_know() -> None:
 
 def test_optuna_goes_on_after_a_failed_trial_as_it_would_have_at_once() -> None:
     """A failure that the journal tells of is the one that the searcher has heard."""
-    at_once = LaggedOptuna(3, list(range(LAG + 1)), [])
-    trials = [at_once.suggest(f"t{index}")["trial"] for index in range(LAG)]
+    at_once = optuna_search(3, range(LAG + 1))
+    configs = [only(at_once.suggest(f"t{index}"))[1] for index in range(LAG)]
     for index in range(LAG):
         if index == 4:
-            at_once.on_trial_complete("t4", {"log_par10": math.nan})
+            at_once.on_trial_complete("t4", {"mean_log": math.nan})
         else:
-            at_once.on_trial_complete(f"t{index}", {"log_par10": math.log(400 + index)})
-    configs = [Hyperparameters(**trial["hyperparameters"]) for trial in trials]
-    records = [made.record(index, config=configs[index], par10=400 + index) for index in range(LAG) if index != 4]
-    resumed = LaggedOptuna(3, [LAG], records, [made.failure(4, config=configs[4])])
+            at_once.on_trial_complete(f"t{index}", {"mean_log": at_most([400 + index, None], WHOLE.games)})
+    # Stopped early, and so only known to be above a bound; what a searcher is told of it is as bad as it may be.
+    records = [
+        made.record(index, [400 + index, None], config=configs[index], stopped=True, games=500)
+        for index in range(LAG)
+        if index != 4
+    ]
+    resumed = optuna_search(3, [LAG], records, [made.failure(4, config=configs[4])])
     assert resumed.suggest("again") == at_once.suggest("next")
 
 
-def from_scratch(number: int, score: Any) -> list[dict[str, Any]]:
+def from_scratch(number: int, score: Callable[[Hyperparameters], float]) -> list[Suggestion]:
     """What is suggested by definition: by a new study for each trial, told of all that it may know."""
-    space, trials = distributions(), list[optuna.trial.FrozenTrial]()
-    suggested: list[dict[str, Any]] = []
+    trials, suggested = list[optuna.trial.FrozenTrial](), list[Suggestion]()
     for index in range(number):
         seed = int(sequence(7, Stream.OPTUNA, index).generate_state(1)[0])
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         study.add_trials(trials[: max(0, index - LAG + 1)])
-        suggested.append(hyperparameters(study.ask(fixed_distributions=space).params).as_dict())
-        value = score(suggested[-1])
-        state = optuna.trial.TrialState.FAIL if math.isnan(value) else optuna.trial.TrialState.COMPLETE
-        params = {name: suggested[-1][name] for name in space}
-        value = None if math.isnan(value) else value
-        trials.append(optuna.trial.create_trial(params=params, distributions=space, state=state, value=value))
+        config = hyperparameters(study.ask(fixed_distributions=distributions()).params)
+        suggested.append((index, config))
+        value = None if math.isnan(score(config)) else score(config)
+        state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
+        entries = searched(config)
+        assert ("q_init" in entries) == (config.bootstrap != "negamax")
+        params = {name: getattr(config, name) for name in entries}
+        trials.append(optuna.trial.create_trial(params=params, distributions=entries, state=state, value=value))
     return suggested
 
 
 def test_what_was_suggested_before_changes_no_suggestion() -> None:
-    def score(config: dict[str, Any]) -> float:
-        tenths = round(60 + 10 * abs(config["q_init"] - 0.3) + config["alpha_end"])
+    def score(config: Hyperparameters) -> float:
+        tenths = round(60 + 10 * abs(config.q_init - 0.3) + config.alpha_end)
         return math.nan if tenths % 7 == 3 else tenths / 10  # scores that are equal, and trials that fail
 
     expected = from_scratch(50, score)
-    assert [trial["hyperparameters"] for trial in suggestions(50, score, order=3)] == expected
+    assert suggestions(50, score, order=3) == expected
+
+
+def test_a_value_that_a_condition_gives_may_lie_outside_of_what_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(space.SPACE, "q_init", FloatDistribution(0.1, 0.6))
+    suggested = suggestions(30, lambda config: 6.0 + config.q_init, order=1)
+    values = {config.q_init for _, config in suggested if config.bootstrap == "2-ply"}
+    assert {config.q_init for _, config in suggested if config.bootstrap == "negamax"} == {0.0}
+    assert len(values) > 3 and 0.1 <= min(values) <= max(values) <= 0.6
 
 
 def test_random_search_hands_out_what_is_missing_and_no_more() -> None:
     missing = [(2, made.config(2)), (5, made.config(5))]
-    searcher = RandomSearch(iter(missing))
+    searcher = RandomSearch(WHOLE, iter(missing))
     pickle.dumps(searcher)  # as Tune does, for a use that is none of ours
-    assert searcher.suggest("a") == {"trial": {"index": 2, "hyperparameters": made.config(2).as_dict()}}
+    assert only(searcher.suggest("a")) == missing[0]
     searcher.on_trial_complete("a", error=True)
-    assert searcher.suggest("b")["trial"]["index"] == 5
+    assert only(searcher.suggest("b")) == missing[1]
     assert searcher.suggest("c") == searcher.suggest("d") == Searcher.FINISHED
 
 
@@ -141,7 +169,12 @@ class Trial:
 
 
 def result(history: Curve) -> dict[str, Any]:
-    return {"progress": made.progress(history=history)}
+    return reported(made.progress(history=history))
+
+
+def reported(progress: Progress | None) -> dict[str, Any]:
+    """What a batch of one trial reports."""
+    return {"reports": [Report(0, progress, final=False, error=None, timeout=None, note=None, began=0.0, made=1.0)]}
 
 
 def judge(scheduler: JournaledASHA, name: str, history: Curve) -> str:
@@ -167,12 +200,12 @@ def test_asha_judges_by_the_curve_and_resumes_from_the_journal() -> None:
         assert [judge(resumed, f"t{i}", curve(losses[i])) for i in range(number, len(losses))] == verdicts[number:]
 
 
-@pytest.mark.parametrize("reported", [{"progress": None}, result(())])
-def test_a_trial_without_a_curve_is_not_judged(reported: dict[str, Any]) -> None:
+@pytest.mark.parametrize("no_curve", [reported(None), result(())])
+def test_a_trial_without_a_curve_is_not_judged(no_curve: dict[str, Any]) -> None:
     scheduler = JournaledASHA(1000, [made.record(0, history=curve(1.0))])
     trial: Any = Trial("failed")
     scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
-    assert scheduler.on_trial_result(None, trial, reported) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(None, trial, no_curve) == TrialScheduler.CONTINUE
 
 
 def test_a_trial_that_reports_late_is_judged_at_every_rung_it_has_passed() -> None:

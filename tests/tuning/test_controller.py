@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import SearchGenerator
 from ray.tune.utils.callback import _create_default_callbacks
 
+from tictactoe.experiment.journal import read_rounds
+from tictactoe.experiment.rounds import Round
 from tictactoe.tuning.algorithms import RandomSearch
 from tictactoe.tuning.controller import ForgetfulController, NoProgress
 
@@ -21,7 +24,7 @@ from tictactoe.tuning.controller import ForgetfulController, NoProgress
 @pytest.fixture
 def controller(tmp_path: Path) -> Any:
     storage = StorageContext(str(tmp_path), "tune")
-    return ForgetfulController(search_alg=SearchGenerator(RandomSearch([])), storage=storage)
+    return ForgetfulController(search_alg=SearchGenerator(RandomSearch(Round(1, 1, 100), [])), storage=storage)
 
 
 def test_only_trials_that_have_ended_are_forgotten(controller: Any) -> None:
@@ -52,3 +55,13 @@ def test_no_callback_of_tunes_own_keeps_trials(capsys: pytest.CaptureFixture[str
     gc.collect()
     assert alive() is None
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_processes_are_kept_from_round_to_round(finish: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """While a round's last trial runs, nobody waits for the other process; to start it again would take seconds."""
+    assert finish("--num-samples", "24", "--seeds", "8", "--games", "20000", "--num-cpus", "2")[0] == 0
+    (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
+    records, _ = read_rounds(journal.parent)
+    workers = [{record.worker for record in records if record.round == number} for number in (0, 1)]
+    assert len(workers[0]) == len(workers[1]) == len(workers[0] | workers[1]) == 2

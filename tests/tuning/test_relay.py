@@ -6,25 +6,33 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support import records as made
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment import journal as journals
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, part
+from tictactoe.experiment.rounds import Round
 from tictactoe.tuning import relay as relays
 from tictactoe.tuning.relay import Relay
-from tictactoe.tuning.trial import state_file
+from tictactoe.tuning.trial import Batch, Report, state_file
+
+BUDGET = made.BUDGET
+EARLY, LAST = Round(9, 2, 1_000), Round(9, 2, BUDGET)
 
 
 class Trial:
-    """What the relay knows of one of Tune's trials."""
+    """What the relay knows of one of Tune's trials: a batch, of the last round where nothing else is said."""
 
-    def __init__(self, index: int) -> None:
-        self.config = {"trial": {"index": index, "hyperparameters": made.config(index).as_dict()}}
+    def __init__(self, *indices: int, number: int = 0, round: Round = LAST) -> None:
+        self.config = {"batch": Batch.of(number, round, [(index, made.config(index)) for index in indices])}
         self.last_result: dict[str, Any] = {}
         self.error: Exception | None = None
 
@@ -33,7 +41,7 @@ class Trial:
 
 
 @dataclass
-class Observer:
+class Listener(Observer):
     """Writes down what it hears, with what the journal holds by then."""
 
     folder: Path
@@ -70,10 +78,10 @@ class Search:
     def __init__(self, folder: Path, observers: int = 1) -> None:
         self.folder = folder
         self.journal = journals.trials(folder)
-        self.observers = [Observer(folder) for _ in range(observers)]
+        self.observers = [Listener(folder) for _ in range(observers)]
         self.interrupted = False
         self.given_up = 0
-        self.relay = Relay(self.journal, 3, self.observers, self._give_up, lambda: self.interrupted, folder)
+        self.relay = Relay(self.journal, 3, self.observers, self._give_up, lambda: self.interrupted, folder, BUDGET)
 
     def _give_up(self) -> None:
         self.given_up += 1
@@ -86,20 +94,28 @@ class Search:
     def entries(self) -> list[Record | Failure]:
         return journals.trials(self.folder).read()
 
-    def start(self, index: int) -> Trial:
-        trial = Trial(index)
+    def start(self, *indices: int, **round: Any) -> Trial:
+        trial = Trial(*indices, **round)
         self.relay.on_trial_start(0, [trial], trial)
         return trial
 
     def report(self, trial: Trial, progress: Progress | None, final: bool = False, **more: Any) -> None:
+        """A result of a batch of one."""
+        (index, _) = trial.config["batch"].trials[0]
+        self.result(trial, report(index, progress, final, **more))
+
+    def result(self, trial: Trial, *reports: Report, pid: int = 77, now: float = 0.0) -> None:
         """A result, as Tune keeps it before it tells of it."""
-        games = progress.games if progress else 0
-        result = {"progress": progress, "final": final, "done": final, "games": games, "pid": 77}
-        trial.last_result = result | {"error": None, "timeout": None, "note": None} | more
+        trial.last_result = {"reports": list(reports), "now": now, "pid": pid}
         self.relay.on_trial_result(0, [trial], trial, trial.last_result)
 
     def complete(self, trial: Trial) -> None:
         self.relay.on_trial_complete(0, [trial], trial)
+
+
+def report(index: int, progress: Progress | None, final: bool = False, **more: Any) -> Report:
+    plain: dict[str, Any] = {"error": None, "timeout": None, "note": None, "began": 0.0, "made": 0.0}
+    return Report(index, progress, final, **(plain | more))
 
 
 HALF = made.progress(games=5_000, share=0.5, played=10_000)
@@ -119,7 +135,7 @@ def search(tmp_path: Path) -> Search:
 
 
 def test_a_trial_that_reports_and_finishes(search: Search) -> None:
-    state = state_file(search.folder, 5)
+    state = state_file(search.folder, 5, 0)
     state.touch()
     trial = search.start(5)
     search.report(trial, HALF)
@@ -132,7 +148,7 @@ def test_a_trial_that_reports_and_finishes(search: Search) -> None:
         ("reported", 5, 10_000, True),
         ("finished", 5),
     ]
-    assert search.observers[0].written == [[], [], [], [5]]  # on the disk before anybody hears of it
+    assert search.observers[0].written == [[], [], [5], [5]]  # on the disk before anybody hears of it
     (record,) = search.entries
     assert isinstance(record, Record)
     assert part(record, Progress) == WHOLE
@@ -154,7 +170,7 @@ def test_a_note_comes_before_the_report_that_brings_it(search: Search) -> None:
 
 
 def test_a_scheduler_stops_a_trial(search: Search) -> None:
-    state = state_file(search.folder, 2)
+    state = state_file(search.folder, 2, 0)
     state.touch()
     trial = search.start(2)
     search.report(trial, HALF)
@@ -200,7 +216,6 @@ def test_a_lost_process_is_recovered(search: Search) -> None:
     search.report(trial, WHOLE, final=True)
     assert search.events[2:] == [
         ("noted", 0, "is tried again: The actor died. Its worker is gone."),
-        ("started", 0),
         ("reported", 0, 10_000, True),
         ("finished", 0),
     ]
@@ -247,7 +262,7 @@ def test_a_kill_for_want_of_memory_long_ago_explains_no_loss(
 
 def test_a_journal_that_cannot_be_written_ends_the_search(search: Search) -> None:
     search.journal.path.mkdir()
-    state = state_file(search.folder, 0)
+    state = state_file(search.folder, 0, 0)
     state.touch()
     search.observers[0]._hear = lambda *event: search.events.append(event)  # type: ignore[method-assign]
     first, second = search.start(0), search.start(1)
@@ -275,7 +290,7 @@ def test_what_fails_in_an_interrupted_search_is_not_the_trials_fault(search: Sea
 
 
 def test_a_state_that_cannot_be_removed_is_no_failure(search: Search) -> None:
-    state_file(search.folder, 0).mkdir()
+    state_file(search.folder, 0, 0).mkdir()
     search.report(search.start(0), WHOLE, final=True)
     assert len(search.entries) == 1
     assert search.events[-1] == ("finished", 0)
@@ -283,3 +298,112 @@ def test_a_state_that_cannot_be_removed_is_no_failure(search: Search) -> None:
 
 def test_tune_may_pickle_it(search: Search) -> None:
     assert vars(pickle.loads(pickle.dumps(search.relay))) == {}
+
+
+def test_a_batch_tells_of_several_trials_at_a_time(search: Search) -> None:
+    states = [state_file(search.folder, index, 1) for index in (3, 4, 6)]
+    for state in (*states, state_file(search.folder, 3, 0)):
+        state.touch()
+    batch = search.start(3, 4, 6, number=1, round=EARLY)
+    broken = report(4, None, final=True, error="ValueError: broken")
+    search.result(batch, report(3, WHOLE, final=True, note="goes on after 100 games"), broken, report(6, HALF))
+    assert search.events == [
+        ("started", 3),
+        ("noted", 3, "goes on after 100 games"),
+        ("reported", 3, 10_000, True),
+        ("finished", 3),
+        ("started", 4),
+        ("failed", 4, "ValueError: broken"),
+        ("started", 6),
+        ("reported", 6, 5_000, False),
+    ]
+    search.result(batch, report(6, WHOLE, final=True))
+    search.complete(batch)
+    assert search.events[8:] == [("reported", 6, 10_000, True), ("finished", 6)]
+    first, failed, last = search.entries
+    assert failed == made.failure(4, attempt=3, round=1)
+    for record, index in ((first, 3), (last, 6)):
+        assert isinstance(record, Record)
+        assert (record.index, record.round, record.config) == (index, 1, made.config(index))
+        assert record.stopped  # its round's cap is below the budget
+    assert [state.exists() for state in states] == [False, True, False]
+    assert state_file(search.folder, 3, 0).exists()
+
+
+def test_a_trial_comes_again_in_a_later_round(search: Search) -> None:
+    search.result(search.start(2, 3, number=0, round=EARLY), report(2, HALF, final=True), report(3, HALF, final=True))
+    search.result(search.start(2, number=1), report(2, WHOLE, final=True))
+    search.result(search.start(3, number=1), report(3, None, final=True, error="ValueError: broken"))
+    assert [event[:2] for event in search.events if event[0] != "reported"] == [
+        ("started", 2),
+        ("finished", 2),
+        ("started", 3),
+        ("finished", 3),
+        ("started", 2),
+        ("finished", 2),
+        ("started", 3),
+        ("failed", 3),
+    ]
+    assert [(entry.index, entry.round) for entry in search.entries] == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    assert [entry.stopped for entry in search.entries if isinstance(entry, Record)] == [True, False, True]
+
+
+def test_a_batch_that_is_run_again_tells_only_of_what_had_not_ended(search: Search) -> None:
+    batch = search.start(0, 1, 2)
+    search.result(batch, report(0, WHOLE, final=True), report(1, HALF))
+    before = len(search.events)
+    search.relay.on_trial_recover(0, [batch], batch)
+    search.relay.on_trial_start(0, [batch], batch)
+    search.result(batch, report(0, WHOLE, final=True, note="goes on"), report(1, WHOLE, final=True), report(2, HALF))
+    assert search.events[before:] == [
+        ("noted", 1, "is tried again: its process died"),
+        ("reported", 1, 10_000, True),
+        ("finished", 1),
+        ("started", 2),
+        ("reported", 2, 5_000, False),
+    ]
+    assert [entry.index for entry in search.entries] == [0, 1]
+
+
+def test_a_process_that_is_lost_once_too_often_fails_the_trial_that_ran(search: Search) -> None:
+    batch = search.start(0, 1, 2)
+    search.result(batch, report(0, WHOLE, final=True), report(1, HALF))
+    search.relay.on_trial_error(0, [batch], batch)
+    assert search.events[-1] == ("failed", 1, "its process died")
+    assert [(type(entry), entry.index) for entry in search.entries] == [(Record, 0), (Failure, 1)]
+    rest = search.start(2)  # as a batch of its own
+    search.result(rest, report(2, WHOLE, final=True))
+    assert [entry.index for entry in search.entries] == [0, 1, 2]
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_trials_of_one_process_never_overlap(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """However long results are on their way: a process goes on when its result has been heard."""
+    search, clock = Search(tmp_path_factory.mktemp("search"), observers=0), 1_000.0
+    seconds = st.integers(0, 20).map(lambda quarters: quarters / 4)
+    offsets = {pid: data.draw(st.floats(-1e6, 1e6)) for pid in (7, 8)}  # of their clocks from ours
+    index = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.relay, "_start", clock)
+        patch.setattr(time, "monotonic", lambda: clock)
+        for size in data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=5)):
+            pid = data.draw(st.sampled_from([7, 8]))
+            batch = search.start(*range(index, index + size))
+            began, reports = clock, list[Report]()
+            for _ in range(size):
+                clock += data.draw(seconds)
+                times = {"began": began + offsets[pid], "made": clock + offsets[pid]}
+                reports.append(report(index, WHOLE, final=True, **times))
+                began, index = clock, index + 1
+                if index == batch.config["batch"].trials[-1][0] + 1 or data.draw(st.booleans()):
+                    now = clock + offsets[pid]
+                    clock += data.draw(seconds)  # on its way
+                    search.result(batch, *reports, pid=pid, now=now)
+                    reports = []
+    records = [entry for entry in search.entries if isinstance(entry, Record)]
+    assert len(records) == index
+    for pid in (7, 8):
+        own = sorted((one for one in records if one.worker == pid), key=lambda one: one.index)
+        assert all(one.started_s <= one.ended_s <= clock - 1_000.0 + 1e-6 for one in own)
+        assert all(one.ended_s <= following.started_s for one, following in pairwise(own))

@@ -10,14 +10,16 @@ import pytest
 
 from tests.support import records as made
 from tictactoe.experiment import journal as journals
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Record
+from tictactoe.experiment.rounds import Standing
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.tuning import search
 from tictactoe.tuning.trial import READY, state_file
 
 
-class Started:
+class Started(Observer):
     """An observer that keeps what was there at the start."""
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
@@ -30,9 +32,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Has each missing trial finish at once on one slot; the trials of each fit."""
     asked: list[list[int]] = []
 
-    def fit(settings: Settings, folder: Path, attempt: int, missing: list[int], *rest: Any) -> None:
-        asked.append(missing)
-        for index in missing:
+    def fit(settings: Settings, folder: Path, attempt: int, before: Standing, *rest: Any) -> None:
+        asked.append(before.missing)
+        for index in before.missing:
             journals.trials(folder).append(
                 made.record(index, attempt=attempt, started_s=2.0 * len(asked), ended_s=2.0 * len(asked) + 4)
             )
@@ -97,8 +99,8 @@ def test_trials_that_took_too_long_are_run_again_with_more_time(tmp_path: Path, 
 def test_failures_that_were_not_run_again_within_the_budget_are_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[list[int]]
 ) -> None:
-    def fit(settings: Settings, folder: Path, attempt: int, missing: list[int], *rest: Any) -> None:
-        put(folder, made.failure(missing[0], attempt=attempt))
+    def fit(settings: Settings, folder: Path, attempt: int, before: Standing, *rest: Any) -> None:
+        put(folder, made.failure(before.missing[0], attempt=attempt))
 
     monkeypatch.setattr(search, "_fit", fit)
     put(tmp_path, made.record(0), made.record(1), made.failure(2), made.failure(3))
@@ -128,11 +130,11 @@ def test_a_search_that_ends_early_says_why(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(search, "_fit", lambda *arguments: None)
     with pytest.raises(RuntimeError, match=r"no trial finished within --time-budget 1e-09; give it more seconds"):
         run(tmp_path, time_budget=1e-9)
-    with pytest.raises(RuntimeError, match="ended after 0 of 4 trials; run the same command again"):
+    with pytest.raises(RuntimeError, match="ended with 4 trials still to run; run the same command again"):
         run(tmp_path)
     put(tmp_path, made.record(1))
     assert run(tmp_path, time_budget=1e-9).truncated
-    with pytest.raises(RuntimeError, match="ended after 1 of 4 trials"):
+    with pytest.raises(RuntimeError, match="ended with 3 trials still to run"):
         run(tmp_path, time_budget=1e6)
 
 
@@ -157,14 +159,16 @@ def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_states_of_finished_trials_are_cleared_away(tmp_path: Path) -> None:
     folder = tmp_path / "unfinished"
-    search._clear(folder, [1])
-    for index in (0, 1):
-        state_file(folder, index).touch()
-    state_file(folder, 1).with_suffix(".hung").touch()
+    now = Standing([], [], number=1, missing=[1, 2])
+    search._clear(folder, now)
+    for index, number in ((0, 1), (1, 1), (1, 0), (1, 2)):
+        state_file(folder, index, number).touch()
+    state_file(folder, 1, 1).with_suffix(".hung").touch()
+    (folder / "round_2_trial_00001_and_1_more.begun").touch()
     (folder / READY).mkdir()
     (folder / READY / "process").touch()
-    search._clear(folder, [1, 2])
-    assert list(folder.iterdir()) == [state_file(folder, 1)]
+    search._clear(folder, now)
+    assert list(folder.iterdir()) == [state_file(folder, 1, 1)]
 
 
 def test_the_time_budget_ends_the_search() -> None:
@@ -172,3 +176,20 @@ def test_the_time_budget_ends_the_search() -> None:
     budget = search.TimeBudget(100.0)
     assert not budget.stop_all()
     assert not budget("trial", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "missing", "number"),
+    [
+        ({"search": "random"}, [*range(20)], 20),
+        ({"search": "optuna"}, [*range(20)], 3),  # a generation
+        ({"search": "optuna"}, [4, 5, 6], 2),
+        ({"search": "optuna", "num_samples": 8}, [*range(8)], 1),
+        ({"search": "optuna", "scheduler": "none"}, [*range(20)], 8),
+        ({"search": "optuna", "scheduler": "asha"}, [3, 9, 10, 11, 12], 3),
+        ({"search": "optuna", "scheduler": "none"}, [19], 1),
+    ],
+)
+def test_how_many_trials_may_start_at_once(options: dict[str, Any], missing: list[int], number: int) -> None:
+    assert search.startable(made.settings(**{"num_samples": 20} | options), Standing([], [], 0, missing)) == number
+    assert search.startable(made.settings(**options), Standing([], [], 1, missing)) == len(missing)

@@ -7,6 +7,7 @@ mixed uniformly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,12 @@ from tictactoe.core.graph import Graph, graph
 from tictactoe.core.learner import QLearner
 from tictactoe.core.solution import game_value
 
+FACTOR = 1.1
+"""From one check to the next."""
+UTILITIES = np.eye(3)
+"""By these an expected utility is the probability of a win, a draw or a loss."""
+CURVE_STEP = 5
+"""Checks from one point of the learning curve to the next."""
 FINE_GRID = 1_000
 """Up to this many positions (orbits of them) learners are checked from 100 games on."""
 
@@ -55,8 +62,19 @@ class Evaluation(Check):
 
 def check(learner: QLearner) -> Check:
     """The check made during training, of the learner's greedy policy as it stands."""
-    game, greedy = learner.moves.graph, greedy_edges(learner)
-    return Check(exploitability(learner.board, game, greedy), loss_vs_random(game, greedy))
+    return check_moves(learner.board, learner.moves.graph, greedy_edges(learner))
+
+
+def check_moves(board: Board, game: Graph, greedy: np.ndarray) -> Check:
+    """The check of the policy that plays any of the moves `greedy`, bool (edges,); a random opponent meets a uniform mix."""
+    worst_x, worst_o, loss_x, loss_o = _worth(game, greedy, UTILITIES[2])
+    value = game_value(board)
+    return Check(float((value - worst_x) + (-value - worst_o)) / 2, float(loss_x + loss_o) / 2)
+
+
+def plays_optimally(learner: QLearner) -> bool:
+    """Whether the learner's greedy policy has exploitability 0; found out several times faster than by `check`."""
+    return bool(_never_worse(learner.moves, learner.table, game_value(learner.board)))
 
 
 def evaluate(learner: QLearner, settled: bool = False) -> Evaluation:
@@ -64,16 +82,11 @@ def evaluate(learner: QLearner, settled: bool = False) -> Evaluation:
     game, greedy = learner.moves.graph, greedy_edges(learner)
     if settled:
         greedy = first_only(game, greedy)
-    wins, draws, losses = (
-        tuple(map(float, _expected(game, greedy, np.array(utility))))  # kernels that are not compiled return NumPy's numbers
-        for utility in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    )
-    return Evaluation(
-        exploitability(learner.board, game, greedy),
-        (losses[0] + losses[1]) / 2,
-        Odds(wins[0], draws[0], losses[0]),
-        Odds(wins[1], draws[1], losses[1]),
-    )
+    wins, draws, losses = (_worth(game, greedy, utility)[2:] for utility in UTILITIES)
+    found = check_moves(learner.board, game, greedy)
+    # Kernels that are not compiled return NumPy's numbers.
+    as_x, as_o = (Odds(float(wins[seat]), float(draws[seat]), float(losses[seat])) for seat in (0, 1))
+    return Evaluation(found.exploitability, found.loss_vs_random, as_x, as_o)
 
 
 def greedy_edges(learner: QLearner) -> np.ndarray:
@@ -90,25 +103,16 @@ def first_only(game: Graph, greedy: np.ndarray) -> np.ndarray:
     return settled
 
 
-def exploitability(board: Board, game: Graph, greedy: np.ndarray) -> float:
-    """Exploitability, in [0, 2], of the policy that plays any of the moves `greedy` (bool, by edge)."""
-    worst_x, worst_o = _guaranteed(game, greedy)
-    value = game_value(board)
-    return float((value - worst_x) + (-value - worst_o)) / 2
-
-
-def loss_vs_random(game: Graph, greedy: np.ndarray) -> float:
-    """Probability of losing to a uniformly random opponent, mean of both seats, ties mixed uniformly."""
-    as_x, as_o = _expected(game, greedy, np.array((0.0, 0.0, 1.0)))
-    return float(as_x + as_o) / 2
-
-
 def check_grid(board: Board, budget: int) -> list[int]:
-    """Numbers of games after which a learner is checked: by factors of 1.25, ending with `budget`.
+    """Numbers of games after which it is seen whether a learner plays optimally: by factors of 1.1, ending with `budget`.
 
-    The first is 100 games on small boards. On others, where a check costs as much as many games, it is a third of the
-    number of positions, which keeps checks below a fifth of the training (where that is 15 times as long, on boards of
-    a few thousand positions). Raises ValueError for a budget below the first check.
+    Good configurations differ by a tenth: on a coarser grid nearly all their medians are equal. A finer one costs more, and
+    every check that a learner does not pass puts off the one after which it plays optimally for good.
+
+    The first is after 100 games on small boards. On others, where a check costs as much as thousands of games, it is a third of
+    the number of positions. So all checks, those of `curve_grid` included, take less than 15 % of the training of symmetric
+    tables with 50,000 games on 3x3x3 or 3 million on 4x4x4 (benchmarks/kernel.py), and less than a quarter on boards between
+    them with 15 games a position. Raises ValueError for a budget below the first check.
     """
     positions = graph(board, True).nodes
     first = 100 if positions <= FINE_GRID else positions // 3
@@ -117,8 +121,55 @@ def check_grid(board: Board, budget: int) -> list[int]:
     grid, games = [], float(first)
     while games < budget:
         grid.append(int(games))
-        games *= 1.25
+        games *= FACTOR
     return [*grid, budget]
+
+
+def curve_grid(grid: Sequence[int]) -> list[int]:
+    """The points of a grid of checks at which the whole `check` is made, for a learning curve: every fifth, and the last."""
+    return [*grid[:-1:CURVE_STEP], grid[-1]]
+
+
+@kernel
+def _never_worse(moves, table, value):
+    """Whether no game that can arise ends worse for the policy, as X or as O, than `value`, the game's for X, lets it.
+
+    A depth-first walk, once as X and once as O, over what the policy's tied moves and any of the opponent's lead to, each node
+    at most once. It ends at the first game that is worse. `moves` is a `MoveGraph`, `table` float64.
+    """
+    outcome, child, entry = moves.graph.outcome, moves.graph.child, moves.entry
+    first_node, first_over, first_edge = moves.graph.first_node, moves.graph.first_over, moves.graph.first_edge
+    zero, one, cells = np.uint64(0), np.uint64(1), np.uint64(len(first_over) - 1)
+    seen = np.zeros(len(outcome), dtype=np.uint8)  # bit 0 as X, bit 1 as O
+    # Nodes yet to be looked at. One with m marks gives its place to at most cells - m children, of which the last is next: of
+    # each level m + 1 at most cells - m - 1 are left waiting, and one more is the next.
+    waiting = np.empty(cells * (cells - one) // np.uint64(2) + one, dtype=np.uint32)
+    marks_of = np.empty(len(waiting), dtype=np.uint8)
+    for seat in range(2):
+        bit, sign = np.uint8(1 + seat), 1 - 2 * seat
+        if sign * value == -1:  # nothing is worse
+            continue
+        waiting[zero], marks_of[zero], size = 0, 0, one
+        while size > zero:
+            size -= one
+            node, marks = np.uint64(waiting[size]), np.uint64(marks_of[size])
+            degree = cells - marks
+            begin = first_edge[marks] + (node - first_node[marks]) * degree
+            best, mine = -np.inf, marks % np.uint64(2) == np.uint64(seat)
+            if mine:
+                for edge in range(begin, begin + degree):
+                    best = max(best, table[entry[edge]])
+            over = first_over[marks + one]
+            for edge in range(begin, begin + degree):
+                after = np.uint64(child[edge])
+                if (not mine or table[entry[edge]] == best) and not seen[after] & bit:
+                    seen[after] |= bit
+                    if after < over:
+                        waiting[size], marks_of[size] = after, marks + one
+                        size += one
+                    elif sign * outcome[after] < sign * value:
+                        return False
+    return True
 
 
 @kernel
@@ -141,55 +192,40 @@ def _greedy(moves, table):
 
 
 @kernel
-def _guaranteed(game, greedy):
-    """Worst outcome, each from its own side, that the policy can be held to as X and as O; `greedy` is bool (edges,)."""
+def _worth(game, greedy, utility):
+    """The worst outcomes that the policy can be held to as X and as O, each from its own side, and its expected utilities.
+
+    Its moves are those that are `greedy`, bool (edges,). The opponent of the expected utilities takes any move at random, and
+    the policy mixes its own uniformly. `utility` is that of a win, a draw and a loss, float64 (3,).
+    """
     outcome, child = game.outcome, game.child
     cells = len(game.first_over) - 1
     worst = np.empty((len(outcome), 2), dtype=np.int8)  # by seat of the policy
+    expected = np.empty((len(outcome), 2))  # the same
     for marks in range(cells, -1, -1):
         for node in range(game.first_over[marks], game.first_node[marks + 1]):
             worst[node, 0] = outcome[node]
             worst[node, 1] = -outcome[node]
-        mover, other = np.uint64(marks % 2), np.uint64(1 - marks % 2)
-        degree = np.uint64(cells - marks)
-        begin = game.first_edge[marks]
-        for node in range(game.first_node[marks], game.first_over[marks]):
-            as_mover = as_other = np.int8(1)
-            for edge in range(begin, begin + degree):
-                if greedy[edge]:
-                    as_mover = min(as_mover, worst[child[edge], mover])
-                as_other = min(as_other, worst[child[edge], other])
-            worst[node, mover] = as_mover
-            worst[node, other] = as_other
-            begin += degree
-    return worst[0, 0], worst[0, 1]
-
-
-@kernel
-def _expected(game, greedy, utility):
-    """Expected utility of the policy as X and as O, its greedy moves, bool (edges,), mixed uniformly.
-
-    `utility` is that of a win, a draw and a loss, float64 (3,). The opponent takes any move at random.
-    """
-    outcome, child = game.outcome, game.child
-    cells = len(game.first_over) - 1
-    expected = np.empty((len(outcome), 2))  # by seat of the policy
-    for marks in range(cells, -1, -1):
-        for node in range(game.first_over[marks], game.first_node[marks + 1]):
             expected[node, 0] = utility[1 - outcome[node]]
             expected[node, 1] = utility[1 + outcome[node]]
         mover, other = np.uint64(marks % 2), np.uint64(1 - marks % 2)
         degree = np.uint64(cells - marks)
         begin = game.first_edge[marks]
         for node in range(game.first_node[marks], game.first_over[marks]):
+            worst_mover = worst_other = np.int8(1)
             as_mover = as_other = 0.0
             ties = 0
             for edge in range(begin, begin + degree):
+                after = child[edge]
                 if greedy[edge]:
-                    as_mover += expected[child[edge], mover]
+                    worst_mover = min(worst_mover, worst[after, mover])
+                    as_mover += expected[after, mover]
                     ties += 1
-                as_other += expected[child[edge], other]
+                worst_other = min(worst_other, worst[after, other])
+                as_other += expected[after, other]
+            worst[node, mover] = worst_mover
+            worst[node, other] = worst_other
             expected[node, mover] = as_mover / ties
             expected[node, other] = as_other / (cells - marks)
             begin += degree
-    return expected[0, 0], expected[0, 1]
+    return worst[0, 0], worst[0, 1], expected[0, 0], expected[0, 1]

@@ -18,8 +18,8 @@ class Stream(IntEnum):
     """Replicates of the search: number r is the same for every configuration (common random numbers)."""
     FRESH = 1
     """Replicates of the finalists, on seeds that the search never sees."""
-    SIGNS = 2
-    """Random signs of a test of the selection: number 0 decides who becomes a finalist, n is the race's round n."""
+    CONFIRMATION = 2
+    """Replicates of the winner, on seeds that choose nothing."""
     OPTUNA = 3
     """Optuna's sampler for trial n."""
 

@@ -19,9 +19,13 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     """What decides the results, and so names a search, and must be equal for a search to go on; JSON types."""
     packages = ["ray", "numpy", *(["optuna"] if settings.search == "optuna" else [])]
     shared = settings.model_dump(include={"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"})
-    if settings.search == "optuna":
+    if settings.search == "optuna" and settings.scheduler != "race":
         shared["lag"] = LAG
-    return shared | {"format": FORMAT, "space": describe(), "versions": {package: version(package) for package in packages}}
+    return shared | {
+        "format": FORMAT,
+        "space": describe(settings.board),
+        "versions": {package: version(package) for package in packages},
+    }
 
 
 def search_name(settings: Settings) -> str:

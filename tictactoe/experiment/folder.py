@@ -133,7 +133,7 @@ class Folder:
 
     def _look(self) -> None:
         """See how far the search is. Large journals take their time to read, so this is done once."""
-        trials, fresh = journal.trials(self.path), journal.fresh_blocks(self.path)
+        trials, fresh = journal.trials(self.path), journal.replays(self.path)
         entries = trials.read()
         lines = _mend(trials, "its trial is run again")
         fresh.read()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
-from tictactoe.experiment.record import FORMAT, Failure, FreshBlock, Record, from_json, names, required, to_json
+from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, from_json, names, required, to_json
 
 
 class Entry(Protocol):
-    """What a journal holds: a dataclass that has a number."""
+    """What a journal holds: a dataclass that has a number, and a `round` where one number comes in several."""
 
     @property
     def index(self) -> int: ...
@@ -22,7 +23,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Journal(Generic[E]):
-    """Records of some kinds, one JSON line each; of two with the same index the later one counts.
+    """Records of some kinds, one JSON line each; of two with the same index and round the later one counts.
 
     A line carries the format of its record and a CRC-32 of the rest of it. Reading leaves out damaged lines and names them:
     their records are as good as never made.
@@ -35,25 +36,29 @@ class Journal(Generic[E]):
         """Numbers of the lines that the last `read` could not use, the first being 1."""
 
     def read(self) -> list[E]:
-        """All whole records, in index order."""
+        """All whole records, in the order of index and round."""
         self.damaged = []
-        records = {}
+        records: dict[tuple[int, int], E] = {}
         for number, line in enumerate(self.path.read_bytes().splitlines() if self.path.exists() else [], start=1):
             try:
                 record = self._parse(line)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.damaged.append(number)
             else:
-                records[record.index] = record
-        return [records[index] for index in sorted(records)]
+                records[record.index, getattr(record, "round", 0)] = record
+        return [records[key] for key in sorted(records)]
 
-    def append(self, record: E) -> None:
-        """Write one record through to the disk. Raises OSError; then nothing but a damaged line is left behind."""
-        files.append(self.path, self.line(record))
+    def append(self, *records: E) -> None:
+        """Write records through to the disk. Raises OSError; then nothing but a damaged line is left behind."""
+        files.append(self.path, "".join(map(self.line, records)))
 
     def mend(self) -> None:
         """Take the damaged lines out of the file."""
-        files.write(self.path, "".join(map(self.line, self.read())))
+        self.rewrite(self.read())
+
+    def rewrite(self, records: Sequence[E]) -> None:
+        """Leave these records in the file, and no others."""
+        files.write(self.path, "".join(map(self.line, records)))
 
     @staticmethod
     def line(record: Entry) -> str:
@@ -77,14 +82,23 @@ def trials(folder: Path) -> Journal[Record | Failure]:
     return Journal(folder / "journal.jsonl", Record, Failure)
 
 
-def fresh_blocks(folder: Path) -> Journal[FreshBlock]:
-    """The journal of the finalists' replicates on fresh seeds."""
-    return Journal(folder / "fresh.jsonl", FreshBlock)
+def replays(folder: Path) -> Journal[Replay]:
+    """The journal of replicates on seeds of the race and of the confirmation."""
+    return Journal(folder / "fresh.jsonl", Replay)
 
 
 def read_trials(folder: Path) -> tuple[list[Record], list[Failure]]:
-    """The finished and the failed trials of a search, each in index order."""
-    entries = trials(folder).read()
+    """The finished and the failed trials of a search, each in index order, and each by its latest round."""
+    return _by_kind({entry.index: entry for entry in trials(folder).read()}.values())
+
+
+def read_rounds(folder: Path) -> tuple[list[Record], list[Failure]]:
+    """All rounds of the trials of a search, finished and failed, each in the order of index and round."""
+    return _by_kind(trials(folder).read())
+
+
+def _by_kind(entries: Iterable[Record | Failure]) -> tuple[list[Record], list[Failure]]:
+    entries = list(entries)
     return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Failure)]
 
 

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
+from tictactoe.experiment import objective
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from tictactoe.settings import Settings
 
-FORMAT = 2
-"""Rises when what a record means changes: the grid of checks, PAR-10, a field. It is part of each search's fingerprint and of
-every file that is read again, so that no search mixes two meanings under one digest."""
+FORMAT = 3
+"""Rises when what a record means changes: the grid of checks, the objective, a field. It is part of each search's fingerprint
+and of every file that is read again, so that no search mixes two meanings under one digest."""
 
 GamesToOptimal = tuple[int | None, ...]
 """Games to optimal by replicate, None where unsolved."""
@@ -43,11 +44,13 @@ class Task:
     """Which stream the replicates' seeds are of."""
     first: int = 0
     """Number of the first replicate in its stream."""
+    cap: int | None = None
+    """Games, a point of the grid of checks, after which each replicate stops; None for the whole budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """All replicates at one point of the grid of checks."""
+    """All replicates at one of their full checks."""
 
     games: int
     optimal: int
@@ -64,16 +67,18 @@ class CurvePoint:
 class Scores:
     """The numbers that tell how good a configuration is; the columns of trials.csv, of leaderboards and of W&B."""
 
+    mean_log: float
+    """The objective: mean logarithm of games to optimal; a lower bound where stopped before the budget."""
     par10: float
-    """Mean games to optimal, an unsolved replicate counting as 10 budgets."""
+    """Mean games to optimal, an unsolved replicate counting as 10 budgets; a lower bound likewise."""
     median: float | None
     """Median games to optimal, None where the middle is unsolved."""
     solved: int
     """How many replicates are solved."""
     exploitability: float
-    """Mean over replicates, at the last check of each."""
+    """Mean over replicates, at the last full check of each."""
     loss_vs_random: float
-    """Mean over replicates, at the last check of each."""
+    """Mean over replicates, at the last full check of each."""
     games: int
     """Games at the last grid point that every replicate has passed."""
     learner_cpu_s: float
@@ -93,7 +98,12 @@ class Progress(Scores):
     earlier_cpu_s: float
     """What of `learner_cpu_s` was used in earlier attempts."""
     history: tuple[CurvePoint, ...]
-    """The learning curve: every grid point that all replicates have passed."""
+    """The learning curve: every full check that all replicates have passed."""
+
+    @property
+    def geometric_mean(self) -> float:
+        """The objective as a number of games."""
+        return objective.geometric_mean(self.mean_log)
 
     @property
     def games_per_s(self) -> float:
@@ -115,7 +125,9 @@ class Record(Progress):
     worker: int
     """Process id of the worker that ran it."""
     stopped: bool
-    """Whether a scheduler ended it before its budget."""
+    """Whether it ended before its budget, by a scheduler or a round's cap."""
+    round: int = 0
+    """Which round of the search's race it is of, counted from 0."""
 
     @property
     def kind(self) -> str:
@@ -125,9 +137,12 @@ class Record(Progress):
         return "solved" if self.solved == len(self.games_to_optimal) else "unsolved"
 
     @property
-    def rank(self) -> tuple[bool, float, int]:
-        """Sort key: whole trials before stopped ones, lower PAR-10 first, ties by index."""
-        return self.stopped, self.par10, self.index
+    def rank(self) -> tuple[bool, int, float, float, int]:
+        """Sort key: whole trials before stopped ones, later rounds first, then by the objective.
+
+        Ties, of configurations that play optimally nowhere yet, go to the lower loss against random, then to the lower index.
+        """
+        return self.stopped, -self.round, self.mean_log, self.loss_vs_random, self.index
 
     @property
     def seconds(self) -> float:
@@ -150,6 +165,8 @@ class Failure:
     error: str
     timeout: float | None = None
     """The --trial-timeout that it outlasted; None where it failed otherwise."""
+    round: int = 0
+    """Which round of the search's race it failed in."""
 
     def is_final(self, settings: Settings) -> bool:
         """Whether it stays a failure; else its trial runs again, as the settings ask: all do, or it has more time."""
@@ -158,15 +175,16 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreshBlock:
-    """Some replicates of a finalist on fresh seeds: one line of fresh.jsonl."""
+class Replay:
+    """Some replicates of a configuration of the search on other seeds than the search's: one line of fresh.jsonl."""
 
     index: int
     """Number of the line."""
+    stream: Stream
     trial: int
     config: Hyperparameters
     first: int
-    """Number of the first replicate."""
+    """Number of the first replicate in its stream."""
     games_to_optimal: GamesToOptimal
     learner_cpu_s: float
 

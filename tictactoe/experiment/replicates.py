@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +14,11 @@ from statistics import fmean
 import numpy as np
 
 from tictactoe import files
-from tictactoe.core.evaluation import Check, check, check_grid
+from tictactoe.core.evaluation import Check, check, check_grid, curve_grid, plays_optimally
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.seeds import sequence
+from tictactoe.experiment.objective import bounds, mean_log, par10
 from tictactoe.experiment.record import FORMAT, CurvePoint, Progress, Task, from_json
 
 CHUNK = 50_000
@@ -30,15 +32,8 @@ def warm_up(board: str) -> None:
     """Compile, or load from the cache, all that training calls, and what it looks up for this board."""
     learner = QLearner(Board.parse(board), Hyperparameters(), 0)
     learner.train(1)
+    plays_optimally(learner)
     check(learner)
-
-
-def par10(games_to_optimal: Sequence[int | None], budget: int) -> float:
-    """Penalised average: mean games to optimal, an unsolved replicate counting as 10 budgets.
-
-    The standard of algorithm configuration (Hutter et al., 2009, JAIR 36:267-306).
-    """
-    return fmean(10 * budget if games is None else games for games in games_to_optimal)
 
 
 def median(games_to_optimal: Sequence[int | None]) -> float | None:
@@ -50,7 +45,7 @@ def median(games_to_optimal: Sequence[int | None]) -> float | None:
 
 
 def rungs(games: int) -> list[int]:
-    """The numbers of games after which ASHA judges a trial: about budget/9 and budget/3.
+    """The numbers of games from which on ASHA judges a trial by the next point of its curve: about budget/9 and budget/3.
 
     Loss against random after 9 % of the budget ranks configurations nearly as at its end (rank correlation .8),
     earlier not; exploitability does so only late.
@@ -62,17 +57,21 @@ def rungs(games: int) -> list[int]:
 class Replicates:
     """R learners of one configuration, trained and checked side by side.
 
-    `advance` may be called at any times and from any state; what it computes depends on none of that.
+    `advance` may be called at any times and from any state; what it computes depends on none of that. Raises ValueError for
+    a cap that is no point of the grid of checks.
     """
 
     def __init__(self, task: Task, hyperparameters: Hyperparameters) -> None:
         self.task, self.hyperparameters = task, hyperparameters
         board = Board.parse(task.board)
         self.grid = check_grid(board, task.games)
+        self._end = len(self.grid) if task.cap is None else self.grid.index(task.cap) + 1
+        self.curve = curve_grid(self.grid[: self._end])
+        """Where each replicate gets the full check."""
         seeds = [sequence(task.seed, task.stream, task.first + r) for r in range(task.seeds)]
         self.learners = [QLearner(board, hyperparameters, seed) for seed in seeds]
         self.checks = [UNCHECKED] * task.seeds
-        """The last check of each replicate."""
+        """The last full check of each replicate."""
         self.games_to_optimal: list[int | None] = [None] * task.seeds
         self.history: list[CurvePoint] = []
         self.learner_cpu_s = self.earlier_cpu_s = 0.0
@@ -80,12 +79,18 @@ class Replicates:
     @property
     def points(self) -> int:
         """Grid points that every replicate has passed."""
-        return len(self.history)
+        return bisect_right(self.grid, min(learner.games for learner in self.learners))
 
     @property
     def games(self) -> int:
         """Games at the last grid point that every replicate has passed."""
         return self.grid[self.points - 1] if self.points else 0
+
+    @property
+    def next_rung(self) -> int:
+        """Games after which ASHA judges next: at the first point of the curve at or after a rung. The budget after the last."""
+        judged = (next((point for point in self.curve if point >= rung), self.task.games) for rung in rungs(self.task.games))
+        return next((point for point in judged if point > self.games), self.task.games)
 
     @property
     def played(self) -> int:
@@ -94,7 +99,8 @@ class Replicates:
 
     @property
     def finished(self) -> bool:
-        return self.points == len(self.grid)
+        """Whether every replicate has passed its cap, or the whole budget where there is none."""
+        return self.points == self._end
 
     def advance(self, deadline: float, target: int) -> None:
         """Train and check until every replicate has passed `target` games or the monotonic clock `deadline`.
@@ -112,7 +118,7 @@ class Replicates:
                 self._check(r, point)
                 if time.monotonic() > deadline:
                     break
-            if all(learner.games == point for learner in self.learners):
+            if point in self.curve and all(learner.games == point for learner in self.learners):
                 self.history.append(self._curve_point(point))
             if time.monotonic() > deadline:
                 break
@@ -122,10 +128,12 @@ class Replicates:
         """How far they have come.
 
         `games` is the last grid point that all have passed; the numbers about what they learned are of each one's last
-        check, which may be the next point's.
+        (full) check, which may be the next point's.
         """
+        least = bounds(self.games_to_optimal, self.games, self.grid)
         return Progress(
-            par10=par10(self.games_to_optimal, self.task.games),
+            mean_log=mean_log(least),
+            par10=par10(least),
             median=median(self.games_to_optimal),
             solved=sum(games is not None for games in self.games_to_optimal),
             exploitability=fmean(c.exploitability for c in self.checks),
@@ -134,7 +142,7 @@ class Replicates:
             learner_cpu_s=self.learner_cpu_s,
             games_to_optimal=tuple(self.games_to_optimal),
             played=self.played,
-            share=self.played / (self.task.games * self.task.seeds),
+            share=self.played / (self.grid[self._end - 1] * self.task.seeds),
             earlier_cpu_s=self.earlier_cpu_s,
             history=tuple(self.history),
         )
@@ -194,8 +202,13 @@ class Replicates:
 
     def _check(self, r: int, point: int) -> None:
         """Check replicate `r`, which has played `point` games."""
-        self.checks[r] = check(self.learners[r])
-        if not self.checks[r].optimal:
+        learner = self.learners[r]
+        if point in self.curve:
+            self.checks[r] = check(learner)
+            optimal = self.checks[r].optimal
+        else:
+            optimal = plays_optimally(learner)
+        if not optimal:
             self.games_to_optimal[r] = None
         elif self.games_to_optimal[r] is None:
             self.games_to_optimal[r] = point

@@ -22,14 +22,16 @@ from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.policy import Policy, settles_ties
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.journal import read_trials
-from tictactoe.experiment.record import Failure, Record, Scores, names
+from tictactoe.experiment.journal import read_rounds, read_trials
+from tictactoe.experiment.record import Failure, GamesToOptimal, Record, Scores, names, part
 from tictactoe.experiment.selection import Selection
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
     Best,
     Cost,
+    Fresh,
     PolicyWorth,
+    RoundSummary,
     SearchSettings,
     Summary,
     TrialsCost,
@@ -55,6 +57,8 @@ class Outcome:
     truncated: bool
     """Whether the time budget ended it."""
     cost: TrialsCost
+    rounds: tuple[RoundSummary, ...]
+    """What each round of the search was."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,16 @@ class Results:
     name: str
     summary: Summary
     records: list[Record] = field(repr=False)
-    """In index order."""
+    """In index order, each trial by its latest round."""
     failures: list[Failure] = field(default_factory=list, repr=False)
     """The same."""
+    rounds: list[Record] = field(default_factory=list, repr=False)
+    """All rounds of all trials, in the order of index and round."""
 
     @classmethod
     def read(cls, folder: Path) -> Results:
         """Raises UserError when the folder holds no finished search."""
-        return cls(folder.name, summaries.finished(folder), *read_trials(folder))
+        return cls(folder.name, summaries.finished(folder), *read_trials(folder), read_rounds(folder)[0])
 
     @property
     def budget(self) -> int:
@@ -85,7 +91,7 @@ class Results:
 
     @cached_property
     def ranked(self) -> list[Record]:
-        """All records, best PAR-10 first, those that were stopped last."""
+        """All records, best first: later rounds before earlier ones, then by the objective; stopped ones last."""
         return sorted(self.records, key=lambda record: record.rank)
 
     @cached_property
@@ -99,8 +105,8 @@ def compile_results(
 ) -> tuple[Summary, QLearner]:
     """Write trials.csv and policy.json; return what summary.json is to say, and the learner behind the policy."""
     files.write(folder / "trials.csv", _csv(outcome.records))
-    best = next(record for record in outcome.records if record.index == selection.winner)
-    learner = best_learner(settings.board, settings.games, settings.seed, best)
+    best, replicate = selection.winner, _best_replicate(selection.confirmation)
+    learner = _learner(settings.board, settings.games, settings.seed, best.config, replicate)
     policy = Policy.from_learner(learner)
     policy.save(folder / "policy.json")
     worth = evaluate(learner, settled=settles_ties(learner.board))
@@ -110,15 +116,21 @@ def compile_results(
         best=Best(
             index=best.index,
             config=best.config,
+            mean_log=best.mean_log,
             par10=best.par10,
             median=best.median,
             solved=best.solved,
-            seeds=settings.seeds,
-            fresh=selection.fresh,
+            seeds=len(best.games_to_optimal),
+            fresh=part(selection.finalists[0], Fresh) if selection.finalists else None,
+            confirmed=selection.confirmed,
         ),
-        selection=selection.summary(),
+        rounds=outcome.rounds,
+        selection=selection.summary,
         policy=PolicyWorth(
-            optimal=worth.optimal, exploitability=worth.exploitability, vs_random={"X": worth.as_x, "O": worth.as_o}
+            optimal=worth.optimal,
+            exploitability=worth.exploitability,
+            replicate=replicate,
+            vs_random={"X": worth.as_x, "O": worth.as_o},
         ),
         cost=cost,
         digest=digest(settings, outcome.records, selection, policy),
@@ -170,11 +182,15 @@ def more_time(failures: Sequence[Failure]) -> str:
     return "" if longest is None else f"; those that took too long also run again with a --trial-timeout above {longest:g}"
 
 
-def best_learner(board: str, games: int, seed: int, record: Record) -> QLearner:
-    """The record's replicate with the fewest games to optimal (the first of equals), trained again."""
-    to_optimal = [math.inf if value is None else value for value in record.games_to_optimal]
-    replicate = to_optimal.index(min(to_optimal))
-    learner = QLearner(Board.parse(board), record.config, sequence(seed, Stream.SEARCH, replicate))
+def _best_replicate(games_to_optimal: GamesToOptimal) -> int:
+    """The replicate with the fewest games to optimal, the first of equals."""
+    to_optimal = [math.inf if games is None else games for games in games_to_optimal]
+    return to_optimal.index(min(to_optimal))
+
+
+def _learner(board: str, games: int, seed: int, config: Hyperparameters, replicate: int) -> QLearner:
+    """A replicate of the confirmation, trained again."""
+    learner = QLearner(Board.parse(board), config, sequence(seed, Stream.CONFIRMATION, replicate))
     learner.train(games)
     return learner
 
@@ -182,15 +198,17 @@ def best_learner(board: str, games: int, seed: int, record: Record) -> QLearner:
 def winner_learner(results: Results) -> QLearner:
     """The learner behind a finished search's policy.json, trained again: the same bits."""
     summary = results.summary
-    return best_learner(summary.board, summary.settings.games, summary.seed, results.winner)
+    replicate = summary.policy.replicate
+    return _learner(summary.board, summary.settings.games, summary.seed, summary.best.config, replicate)
 
 
 def digest(settings: Settings, records: Sequence[Record], selection: Selection, policy: Policy) -> str:
     """SHA-256 over what decides whether two searches found the same; nothing timed.
 
     Of the canonical JSON of exactly: board, seed, budget, seeds, every trial's configuration and its games to
-    optimal per replicate in index order, every finalist's index and its games to optimal per fresh replicate in
-    index order, the winner's configuration, and its policy.
+    optimal per replicate of its latest round in index order, every finalist's index and its games to optimal per
+    fresh replicate in index order, the winner's configuration, its games to optimal per replicate of the confirmation,
+    and its policy.
     """
     content = {
         "board": settings.board,
@@ -198,8 +216,9 @@ def digest(settings: Settings, records: Sequence[Record], selection: Selection, 
         "budget": settings.games,
         "seeds": settings.seeds,
         "trials": [{"config": r.config.as_dict(), "games_to_optimal": r.games_to_optimal} for r in records],
-        "fresh": [{"index": index, "games_to_optimal": games} for index, games in sorted(selection.games_to_optimal.items())],
-        "winner": next(record.config.as_dict() for record in records if record.index == selection.winner),
+        "fresh": [{"index": index, "games_to_optimal": games} for index, games in selection.fresh.items()],
+        "winner": selection.winner.config.as_dict(),
+        "confirmation": selection.confirmation,
         "policy": None,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

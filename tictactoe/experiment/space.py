@@ -20,6 +20,7 @@ from optuna.distributions import (
 )
 
 from tictactoe.core import seeds
+from tictactoe.core.game import Board
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.errors import UserError
 
@@ -38,23 +39,39 @@ SPACE: dict[str, Any] = {
     "epsilon_decay": FloatDistribution(1e2, 5e4, log=True),
     # Below 0 a greedy learner never tries anything new, from 1 on it never stops to.
     "q_init": FloatDistribution(-0.1, 0.6),
-    # "negamax" learns too, but only from q_init exactly 0: to search both, set q_init to 0.0
-    # and write CategoricalDistribution(["2-ply", "negamax"]).
-    "bootstrap": "2-ply",
+    "bootstrap": CategoricalDistribution(["2-ply", "negamax"]),
     "replay": CategoricalDistribution(["forward", "backward"]),
-    # The best kind of table by far (16 times fewer games to optimal play);
-    # or CategoricalDistribution(["state-action", "afterstate"]).
-    "table": "afterstate",
-    # Or CategoricalDistribution([True, False]).
-    "symmetry": True,
+    # By far the most important: symmetric afterstates need 16 times fewer games than plain state-action values.
+    "table": CategoricalDistribution(["state-action", "afterstate"]),
+    "symmetry": CategoricalDistribution([True, False]),
 }
+CONDITIONS: list[tuple[str, Any, dict[str, Any]]] = [
+    # "negamax" learns from a q_init of exactly 0 alone.
+    ("bootstrap", "negamax", {"q_init": 0.0}),
+]
+"""Where a hyperparameter has a value, others are not searched, but have the values given here."""
+LARGE_CELLS = 12
+LARGE: dict[str, Any] = {"table": "afterstate", "symmetry": True}
+"""Entries instead of those above on boards of more than `LARGE_CELLS` cells: other tables take gigabytes there."""
+DEFAULT_BOARD = "3x3x3"
 DIGITS = 6
 """Significant ones, of every number that is sampled."""
 
 
-def distributions() -> dict[str, BaseDistribution]:
+def of(board: str) -> dict[str, Any]:
+    """The space of a board."""
+    return SPACE | LARGE if Board.parse(board).cells > LARGE_CELLS else SPACE
+
+
+def distributions(board: str = DEFAULT_BOARD) -> dict[str, BaseDistribution]:
     """The entries that are searched."""
-    return {name: entry for name, entry in SPACE.items() if isinstance(entry, BaseDistribution)}
+    return {name: entry for name, entry in of(board).items() if isinstance(entry, BaseDistribution)}
+
+
+def searched(config: Hyperparameters, board: str = DEFAULT_BOARD) -> dict[str, BaseDistribution]:
+    """The entries that were searched for a configuration: without those that a condition has decided."""
+    decided = {name for known, value, implied in CONDITIONS if getattr(config, known) == value for name in implied}
+    return {name: entry for name, entry in distributions(board).items() if name not in decided}
 
 
 def validate() -> None:
@@ -62,7 +79,8 @@ def validate() -> None:
 
     That is a name, a bound or choice, or a kind of distribution; or one whose values would leave it when they are rounded.
     """
-    for name, entry in SPACE.items():
+    conditions = [entry for _, _, implied in CONDITIONS for entry in implied.items()]
+    for name, entry in (*SPACE.items(), *LARGE.items(), *conditions):
         try:
             for value in _extremes(entry):
                 Hyperparameters(**{name: value})
@@ -84,36 +102,41 @@ def _extremes(entry: Any) -> list[Any]:
     return values
 
 
-def draws(seed: int) -> Iterator[Hyperparameters]:
+def draws(seed: int, board: str = DEFAULT_BOARD) -> Iterator[Hyperparameters]:
     """Independent random configurations without an end."""
-    generator, searched = np.random.default_rng(seeds.configurations(seed)), distributions()
+    generator, entries = np.random.default_rng(seeds.configurations(seed)), distributions(board)
     while True:
-        yield hyperparameters({name: _draw(entry, generator) for name, entry in searched.items()})
+        yield hyperparameters({name: _draw(entry, generator) for name, entry in entries.items()}, board)
 
 
-def sample(number: int, seed: int) -> list[Hyperparameters]:
+def sample(number: int, seed: int, board: str = DEFAULT_BOARD) -> list[Hyperparameters]:
     """The first `number` of `draws`."""
-    return list(islice(draws(seed), number))
+    return list(islice(draws(seed, board), number))
 
 
-def hyperparameters(sampled: dict[str, Any]) -> Hyperparameters:
+def hyperparameters(sampled: dict[str, Any], board: str = DEFAULT_BOARD) -> Hyperparameters:
     """The hyperparameters of a sampled point of the space, constants added.
 
     Floats are rounded: NumPy's exponential differs in the last bit between processors, and results must not.
     """
-    return Hyperparameters(**{name: _rounded(value) for name, value in (SPACE | sampled).items()})
+    values = of(board) | sampled
+    for name, value, implied in CONDITIONS:
+        if values[name] == value:
+            values |= implied
+    return Hyperparameters(**{name: _rounded(value) for name, value in values.items()})
 
 
 def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def describe() -> dict[str, str]:
-    """The space as text, for the fingerprint of a search: distributions with all their parameters."""
-    return {
+def describe(board: str = DEFAULT_BOARD) -> dict[str, str]:
+    """The space as text, for the fingerprint of a search: distributions with all their parameters, and the conditions."""
+    entries = {
         name: distribution_to_json(entry) if isinstance(entry, BaseDistribution) else repr(entry)
-        for name, entry in SPACE.items()
+        for name, entry in of(board).items()
     }
+    return entries | {"conditions": repr(CONDITIONS)}
 
 
 def _draw(distribution: BaseDistribution, generator: np.random.Generator) -> Any:

@@ -14,7 +14,7 @@ from tictactoe.errors import UserError
 from tictactoe.experiment.journal import checksum
 from tictactoe.experiment.record import FORMAT, from_json, to_json
 
-DIGEST_VERSION = 3
+DIGEST_VERSION = 4
 """Rises when the digest covers something else."""
 FILE = "summary.json"
 ANOTHER_VERSION = "of another version"
@@ -66,14 +66,15 @@ class Cost(TrialsCost):
 
 @dataclass(frozen=True, kw_only=True)
 class Fresh:
-    """A configuration on seeds that the search never saw."""
+    """A configuration on seeds that the search never saw. Each replicate has played its whole budget."""
 
+    mean_log: float
+    """The objective: mean logarithm of games to optimal."""
     par10: float
     median: float | None
-    interval: tuple[float | None, float | None]
-    """Of the median."""
-    confidence: float
-    """Of all finalists' intervals together."""
+    interval: tuple[float, float | None]
+    """Of the median, at 95 %; with fewer than 6 seeds it has no end."""
+    solved: int
     seeds: int
 
     @property
@@ -83,12 +84,31 @@ class Fresh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confirmed(Fresh):
+    """The winner on seeds that chose nothing: the only numbers that are told as its worth."""
+
+    mean_log_interval: tuple[float, float]
+    """Of the objective, at 95 %; it reckons with failures that so few seeds may not show."""
+    solved_at_least: float
+    """Lower bound of the share of all seeds that are solved, at 95 %."""
+    par10_at_most: float
+    """PAR-10 if no more of all seeds were solved than that."""
+    games: int
+    """Played."""
+    learner_cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finalist(Fresh):
-    """A finalist, and what the search had said of it."""
+    """A finalist on the fresh seeds of the race, and in the search."""
 
     index: int
     config: Hyperparameters
-    search_par10: float
+    search_mean_log: float
+    at_least: float
+    """Lower bound of the objective from the fresh seeds; fails at a rate of 2.5 %."""
+    means: tuple[float, ...]
+    """The objective on all seeds run, the search's too: before the race, and after each look that it took part in."""
     tied: bool
     """Whether it cannot be told from the winner; the winner itself is."""
 
@@ -99,18 +119,14 @@ class SelectionSummary:
 
     method: str
     rounds: int
+    """Looks of the race."""
     learner_cpu_s: float
     games: int
     """Played by all finalists together."""
-    gap: float | None
-    """The winner's PAR-10 on fresh seeds over that in the search; None where nothing was run."""
+    gap: float
+    """The winner's geometric mean of games to optimal in the confirmation over that in the search."""
     finalists: tuple[Finalist, ...]
-    """Best first."""
-
-    @property
-    def search_best(self) -> Finalist:
-        """The finalist that was the search's own best. There must be finalists."""
-        return min(self.finalists, key=lambda finalist: (finalist.search_par10, finalist.index))
+    """Best first. Empty where there was but one configuration, which had nobody to race with."""
 
     @property
     def tied(self) -> int:
@@ -119,17 +135,34 @@ class SelectionSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundSummary:
+    """A round of the search, as it was."""
+
+    trials: int
+    """Configurations that have run it."""
+    seeds: int
+    """Of each."""
+    games: int
+    """Games of each replicate at its end."""
+    played: int
+    """Games of all together."""
+    learner_cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Best:
-    """The winner: the search's own numbers, and those on fresh seeds."""
+    """The winner: the search's own numbers, those of the race, and those that nothing was chosen by."""
 
     index: int
     config: Hyperparameters
+    mean_log: float
     par10: float
     median: float | None
     solved: int
     seeds: int
     fresh: Fresh | None
-    """None where no trial used its whole budget, and so nothing was run."""
+    """None where nobody raced."""
+    confirmed: Confirmed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +171,8 @@ class PolicyWorth:
 
     optimal: bool
     exploitability: float
+    replicate: int
+    """Number of its seed in the stream of the confirmation."""
     vs_random: dict[Literal["X", "O"], Odds]
 
 
@@ -163,6 +198,8 @@ class Summary(Unfinished):
     """A finished search."""
 
     best: Best
+    rounds: tuple[RoundSummary, ...]
+    """Of the search."""
     selection: SelectionSummary
     policy: PolicyWorth
     cost: Cost

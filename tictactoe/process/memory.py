@@ -105,7 +105,7 @@ def room(cgroup: Path = CGROUP) -> Room:
 
 def need(board: Board, seeds: int) -> Need:
     """What a search needs, with the largest table that the search space holds."""
-    tables, symmetries = _choices("table"), _choices("symmetry")
+    tables, symmetries = _choices(board, "table"), _choices(board, "symmetry")
     # The grid of checks is made from the symmetric graph in any case.
     sizes = {symmetric: size(board, symmetric) for symmetric in {True, *symmetries}}
     driver = HELD * sizes[True].graph
@@ -146,9 +146,9 @@ def size(board: Board, symmetric: bool) -> Size:
     return Size(positions / images, moves / images)
 
 
-def _choices(name: str) -> tuple[Any, ...]:
-    """The values that the search space holds for a hyperparameter that is no number."""
-    from tictactoe.experiment.space import SPACE  # Optuna takes its time, and only searches need it
+def _choices(board: Board, name: str) -> tuple[Any, ...]:
+    """The values that the search space of a board holds for a hyperparameter that is no number."""
+    from tictactoe.experiment import space  # Optuna takes its time, and only searches need it
 
-    entry = SPACE.get(name, getattr(Hyperparameters, name))
+    entry = space.of(str(board)).get(name, getattr(Hyperparameters, name))
     return tuple(getattr(entry, "choices", (entry,)))

@@ -29,7 +29,7 @@ LOAD_SECONDS = 10.0
 """Longest wait for W&B's package and the server's answers together."""
 PROJECT = "ray-tune-tictactoe"
 RUN_EACH_UP_TO = 1_000
-"""The most trials that have a run each; of more than that as many share one run."""
+"""The most trials that have a run each; of more than that as many share one run. In a race those of the last round have one."""
 
 
 class Probe:
@@ -85,7 +85,8 @@ class Probe:
         return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` sends them later"
 
     def _grouped(self) -> str:
-        return f", {RUN_EACH_UP_TO:,} trials in each run" if self._settings.num_samples > RUN_EACH_UP_TO else ""
+        many = self._settings.num_samples > RUN_EACH_UP_TO and self._settings.scheduler != "race"
+        return f", {RUN_EACH_UP_TO:,} trials in each run" if many else ""
 
     def _decide(self) -> tuple[str, str]:
         """What W&B's own settings and the server say. Raises Offline."""

@@ -13,11 +13,16 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.objective import geometric_mean
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, Scores
+from tictactoe.experiment.rounds import Round
 from tictactoe.text import count, games, percent, trial_name
 
 LINE_SECONDS = 3.0
-"""Least time between two lines about the same running trial in a pipe or log."""
+"""Least time between two lines about the same running trial, or the same round, in a pipe or log."""
+LITTLE = 0.05
+"""With less than this share of all games played there is no estimate of the time left."""
 
 
 @dataclass
@@ -29,28 +34,41 @@ class _Running:
 
     @property
     def share(self) -> float:
-        """What of its budget it has played."""
+        """What it has played of what its round has for it."""
         return self.progress.share if self.progress else 0.0
 
 
-class Reporter:
+class Reporter(Observer):
     """Shows the state of a search on a console; an observer of the search.
 
-    `line` turns a trial's progress into one readable line.
+    `rounds` are the search's. Trials of the last one have lines of their own; of the rounds before it, with hundreds of trials
+    of some milliseconds, each has one at its start and one at its end. `line` turns a trial's progress into one readable line.
     """
 
     def __init__(
-        self, console: Console, total: int, line: Callable[[Progress], str], clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        rounds: Sequence[Round],
+        line: Callable[[Progress], str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console = console
-        self.total = total
+        self.rounds = list(rounds)
         self.line = line
         self.clock = clock
-        self.start = clock()
+        self.start = self.round_start = self.last_line = clock()
+        self.number = 0
+        """The round that runs, counted from 0."""
         self.running: dict[int, _Running] = {}
         self.best: Record | None = None
-        self.finished = self.failed = self.earlier = 0
-        """Trials that ended either way, and how many of them did so in earlier attempts."""
+        self.played = 0
+        """Games of this round's trials that have ended in this attempt."""
+        self.ended = 0
+        """Trials that have finished or failed in this round, in earlier attempts too."""
+        self._begun = False
+        """Whether a trial of this round has started in this attempt."""
+        self._before: list[Record | Failure] = []
+        """How the trials of earlier attempts have ended, each in its latest round."""
         self._live: Live | None = None
 
     def __enter__(self) -> Reporter:
@@ -65,73 +83,135 @@ class Reporter:
             self._live = None
 
     @property
-    def ended(self) -> int:
-        """Trials that have finished or failed."""
-        return self.finished + self.failed
+    def round(self) -> Round:
+        """The one that runs."""
+        return self.rounds[self.number]
+
+    @property
+    def in_detail(self) -> bool:
+        """Whether trials have lines of their own."""
+        return self.number == len(self.rounds) - 1
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """Hear of the trials of earlier attempts."""
-        self.start = self.clock()
-        self.finished, self.failed = len(records), len(failures)
-        self.earlier = self.ended
+        self.start = self.round_start = self.clock()
+        self._before = [*records, *failures]
+        self.ended = self._ended_before(0)
         for record in records:
             self._compare(record)
-        if records:
-            self.console.print(f"{len(records)} of {self.total} trials are finished already")
+        if records and len(self.rounds) == 1:
+            self.console.print(f"{len(records)} of {self.round.trials} trials are finished already")
         if failures:
             self.console.print(f"{count(len(failures), 'trial')} failed earlier; --retry-failed runs them again")
 
+    def round_started(self, number: int, round: Round, of: int) -> None:
+        """Tell it, unless it was over in an earlier attempt."""
+        self.number, self.ended, self.round_start = number, self._ended_before(number), self.clock()
+        self.played, self._begun = 0, False
+        if of > 1 and not self._over_before(number):
+            already = f", {count(self.ended, 'trial')} of it finished already" if self.ended else ""
+            self.console.print(
+                f"round {number + 1} of {of}: {count(round.trials, 'trial')} x {count(round.seeds, 'seed')} "
+                f"x {count(round.games, 'game')}{already}"
+            )
+
+    def round_finished(self, number: int, records: Sequence[Record]) -> None:
+        """Tell who is the best, and how many go on."""
+        if len(self.rounds) == 1 or not records or self._over_before(number):
+            return
+        last = number == len(self.rounds) - 1
+        on = "" if last else f"{min(self.rounds[number + 1].trials, len(records)):,} go on, "
+        best, bound = records[0], records[0].stopped and records[0].solved < self.rounds[number].seeds
+        self.console.print(
+            f"round {number + 1} of {len(self.rounds)} ended after {self.clock() - self.round_start:.1f} s: {on}"
+            f"best {trial_name(best.index)}, geometric mean {'at least ' * bound}{games(best.geometric_mean)} games"
+        )
+
     def trial_started(self, index: int, config: Hyperparameters) -> None:
-        if not self.running and self.ended == self.earlier:  # the first one: what went before is no measure
-            self.start = self.clock()
+        if not self._begun:  # what went before is no measure
+            self.start, self._begun = self.clock(), True
         self.running[index] = _Running(self.clock())
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
         state = self.running.setdefault(index, _Running(self.clock()))
         state.progress = progress
-        if self._live is None and not final and self.clock() - state.last_line >= LINE_SECONDS:
+        if self._live is not None or final:
+            return
+        if not self.in_detail:
+            self._tell_round()
+        elif self.clock() - state.last_line >= LINE_SECONDS:
             state.last_line = self.clock()
             self.console.print(f"{trial_name(index)}  {self.line(progress)}")
 
     def trial_finished(self, record: Record) -> None:
         self.running.pop(record.index, None)
-        self.finished += 1
+        self.ended += 1
+        self.played += record.played
         self._compare(record)
-        if self._live is None:
-            best = f"best {trial_name(self.best.index)} {games(self.best.par10)}" if self.best else ""
-            self.console.print(
-                f"{trial_name(record.index)}  {'stopped' if record.stopped else 'finished'} "
-                f"[{self.finished}/{self.total}]  solved {record.solved}/{len(record.games_to_optimal)}  "
-                f"median {games(record.median)}  PAR-10 {games(record.par10)}  {best}  {self.time_left()}",
-            )
+        if self._live is not None:
+            return
+        if not self.in_detail:
+            self._tell_round()
+            return
+        best = f"best {trial_name(self.best.index)} {games(self.best.geometric_mean)}" if self.best else ""
+        self.console.print(
+            f"{trial_name(record.index)}  {'stopped' if record.stopped and len(self.rounds) == 1 else 'finished'} "
+            f"[{self.ended}/{self.round.trials}]  solved {record.solved}/{len(record.games_to_optimal)}  "
+            f"median {games(record.median)}  geometric mean {games(record.geometric_mean)}  {best}  {self.time_left()}",
+        )
 
     def trial_failed(self, failure: Failure) -> None:
         self.running.pop(failure.index, None)
-        self.failed += 1
+        self.ended += 1
         self.console.print(f"{trial_name(failure.index)}  failed: {failure.error}")
 
     def trial_noted(self, index: int, text: str) -> None:
         self.console.print(f"{trial_name(index)}  {text}")
 
     def time_left(self) -> str:
-        """Estimate of the time left, from the rate so far."""
-        shares = sum(state.share for state in self.running.values())
-        worked = self.ended - self.earlier + shares
-        if worked <= 0 or self.ended >= self.total:
+        """Estimate of the search's time left, from the games of this round so far and those that the rounds have still to play.
+
+        Empty at the beginning: until then little is known but how long processes take to start.
+        """
+        running = _games(self.round) * sum(state.share for state in self.running.values())
+        left = _games(self.round) * (self.round.trials - self.ended) - running
+        left += sum(_games(later) * later.trials for later in self.rounds[self.number + 1 :])
+        everything = sum(_games(one) * one.trials for one in self.rounds)
+        worked = self.played + running
+        if worked <= 0 or not 0 < left <= (1 - LITTLE) * everything:
             return ""
-        seconds = (self.clock() - self.start) / worked * max(0.0, self.total - self.ended - shares)
+        seconds = (self.clock() - self.start) / worked * left
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
+    def _tell_round(self) -> None:
+        """A line now and then about a round whose trials have none."""
+        now = self.clock()
+        if now - max(self.last_line, self.round_start) >= LINE_SECONDS:
+            self.last_line = now
+            self.console.print(f"{self._title()}  [{self.ended}/{self.round.trials}]  {self.time_left()}")
+
+    def _title(self) -> str:
+        return f"round {self.number + 1} of {len(self.rounds)}"
+
+    def _ended_before(self, number: int) -> int:
+        """How many trials had ended in a round, or gone on from it, in earlier attempts."""
+        return sum(e.round == number or (e.round > number and isinstance(e, Record)) for e in self._before)
+
+    def _over_before(self, number: int) -> bool:
+        """Whether an earlier attempt has ended a round."""
+        return self._ended_before(number) >= self.rounds[number].trials or any(e.round > number for e in self._before)
+
     def _compare(self, record: Record) -> None:
-        """Keep the best of the trials that used their whole budget."""
-        if not record.stopped and (self.best is None or record.par10 < self.best.par10):
+        """Keep the best trial: of those that have played their whole budget, as long as there are none of the others."""
+        if self.best is None or record.rank < self.best.rank:
             self.best = record
 
     def __rich__(self) -> Group:
         bar = Bar(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
-        bar.add_task(self.time_left(), total=self.total, completed=self.ended)
+        title = f"of {self._title()}  " if len(self.rounds) > 1 else ""
+        bar.add_task(title + self.time_left(), total=self.round.trials, completed=self.ended)
         table = Table(box=None, pad_edge=False)
-        for name in ("trial", "trained", "solved", "median", "PAR-10", "loss vs random"):
+        for name in ("trial", "trained", "solved", "median", "geometric mean", "loss vs random"):
             table.add_column(name, justify="left" if name == "trial" else "right")
         for index, state in sorted(self.running.items()):
             columns = _columns(percent(state.share), state.progress) if state.progress else ["starting"]
@@ -141,5 +221,11 @@ class Reporter:
         return Group(bar, table)
 
 
+def _games(round: Round) -> int:
+    """Of each trial of a round."""
+    return round.seeds * round.games
+
+
 def _columns(state: str, scores: Scores) -> list[str]:
-    return [state, str(scores.solved), games(scores.median), games(scores.par10), f"{scores.loss_vs_random:.4f}"]
+    mean = geometric_mean(scores.mean_log)
+    return [state, str(scores.solved), games(scores.median), games(mean), f"{scores.loss_vs_random:.4f}"]

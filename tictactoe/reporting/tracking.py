@@ -1,7 +1,8 @@
 """Weights & Biases, written from the driver by one thread: one run a trial, and one for the search.
 
-In a large search many finished trials share a run, as its steps: W&B's pages get slow with thousands of runs, and each
-costs the driver time.
+Where the search races, those trials have a run that have come to its last round: each run costs the driver time, and the others
+take some milliseconds. The search's run has a table of all. In a large search many finished trials share a run, as its steps:
+W&B's pages get slow with thousands of runs.
 
 Telemetry never fails, delays or changes a search: whether the server takes runs is found out once, before any
 run, and everything goes to local files where it does not.
@@ -27,9 +28,12 @@ import psutil
 from rich.console import Console
 
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, Scores, names, part, to_json
 from tictactoe.experiment.results import COLUMNS
+from tictactoe.experiment.rounds import Round
 from tictactoe.reporting.probe import RUN_EACH_UP_TO, Probe, sync_command
+from tictactoe.reporting.stages import Stage, reached, stages
 from tictactoe.text import reason, trial_name
 
 if TYPE_CHECKING:
@@ -58,20 +62,28 @@ SEARCH = "search"
 """Name of the run of the whole search."""
 
 
-class Tracker:
+class Tracker(Observer):
     """Writes runs in a thread of its own; an observer of the search.
 
     `group` is the search's name, `stamp` what tells this start of it from another of the same name: both make
-    the runs' ids, so that a resumed search goes on in its runs. `num_samples` decides whether each trial has a run of its
-    own. `leave` is set by a signal.
+    the runs' ids, so that a resumed search goes on in its runs. `rounds` are the search's: trials of the last one have runs,
+    of their own where they are not too many. `leave` is set by a signal.
     """
 
     def __init__(
-        self, probe: Probe, num_samples: int, folder: Path, group: str, stamp: str, console: Console, leave: threading.Event
+        self,
+        probe: Probe,
+        rounds: Sequence[Round],
+        folder: Path,
+        group: str,
+        stamp: str,
+        console: Console,
+        leave: threading.Event,
     ) -> None:
         self.mode = probe.result()[0]
         self._probe = probe
-        self._shared = num_samples > RUN_EACH_UP_TO
+        self._shared = rounds[-1].trials > RUN_EACH_UP_TO
+        self._round, self._last = 0, len(rounds) - 1
         self._waiting: list[Record] = []
         self._lost = False
         self._leave = leave
@@ -113,35 +125,44 @@ class Tracker:
                     shutil.rmtree(data.parent, ignore_errors=True)
             written = set(self._written.read_text(errors="replace").split())
         for record in records:
-            if self._shared and str(record.index) not in written:
+            if str(record.index) in written or record.round < self._last:
+                continue
+            if self._shared:
                 self._put(self._collect, record)
-            elif str(record.index) not in written:
+            else:
                 self._put(self._start, record.index, record.config)
                 for point in record.history:
                     self._put(self._log, record.index, {"games": point.games, "loss_vs_random": point.mean_loss})
                 self._put(self._finish, record)
 
+    def round_started(self, number: int, round: Round, of: int) -> None:
+        """Remember which it is."""
+        self._round = number
+
     def trial_started(self, index: int, config: Hyperparameters) -> None:
-        if not self._shared:
+        if self._has_runs and not self._shared:
             self._put(self._start, index, config)
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
-        if self._shared:
+        if self._shared or not self._has_runs:
             return
         numbers = asdict(part(progress, Scores)) | {"share": progress.share, "games_per_s": progress.games_per_s}
         self._put(self._log, index, numbers)
 
     def trial_finished(self, record: Record) -> None:
-        self._put(self._collect if self._shared else self._finish, record)
+        if self._has_runs:
+            self._put(self._collect if self._shared else self._finish, record)
 
     def trial_failed(self, failure: Failure) -> None:
         self._put(self._fail, failure)
 
-    def trial_noted(self, index: int, text: str) -> None:
-        """Not for W&B."""
+    @property
+    def _has_runs(self) -> bool:
+        """Whether trials of the round at hand have runs."""
+        return self._round == self._last
 
     def search_finished(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
-        """Write the run of the whole search: its leaderboard as a table, its files as an artifact."""
+        """Write the run of the whole search: its trials and its stages as tables, its files as an artifact."""
         self._put(self._finish_waiting)
         self._put(self._summarise, summary, records, files)
 
@@ -282,22 +303,30 @@ class Tracker:
 
     def _summarise(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
         run = self._run(SEARCH, {"board": summary.board, "seed": summary.seed})
-        rows = [
-            [record.index, *(getattr(record, column) for column in COLUMNS), *record.config.as_dict().values()]
-            for record in sorted(records, key=lambda record: record.rank)[:LEADERBOARD_ROWS]
-        ]
+        ranked = sorted(records, key=lambda record: record.rank)[:LEADERBOARD_ROWS]
+        leaderboard = self._wandb.Table(
+            columns=["index", "round", "reached", "geometric_mean", *COLUMNS, *names(Hyperparameters)],
+            data=[
+                [
+                    *(record.index, record.round + 1, reached(record, summary), record.geometric_mean),
+                    *(getattr(record, column) for column in COLUMNS),
+                    *record.config.as_dict().values(),
+                ]
+                for record in ranked
+            ],
+        )
+        steps = self._wandb.Table(columns=names(Stage), data=[list(vars(stage).values()) for stage in stages(summary)])
         pages = {
             path.stem: self._wandb.Html(path.read_text(encoding="utf-8"), inject=False)
             for path in files
             if path.suffix == ".html"
         }
-        columns = ["index", *COLUMNS, *names(Hyperparameters)]
         artifact = self._wandb.Artifact(f"policy-{self._group}", type="policy")
         for path in files:
             artifact.add_file(str(path))
         try:
             run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
-            run.log({"leaderboard": self._wandb.Table(columns=columns, data=rows)} | pages)
+            run.log({"leaderboard": leaderboard, "stages": steps} | pages)
             run.log_artifact(artifact)
         except Exception:  # a server that takes no artifacts, which the table is too, is to have the rest
             run.finish(exit_code=0)

@@ -20,10 +20,12 @@ from ray.tune.search import Searcher
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment.fingerprint import LAG
+from tictactoe.experiment.objective import at_most
 from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.experiment.replicates import REDUCTION, rungs
-from tictactoe.experiment.space import distributions, hyperparameters
-from tictactoe.tuning.trial import config
+from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.space import distributions, hyperparameters, searched
+from tictactoe.tuning.trial import Batch
 
 
 class Resumable(Searcher):
@@ -48,43 +50,82 @@ class RandomSearch(Resumable):
     a minute for 100,000, before the first trial.
     """
 
-    def __init__(self, configurations: Iterable[tuple[int, Hyperparameters]]) -> None:
+    def __init__(self, whole: Round, configurations: Iterable[tuple[int, Hyperparameters]]) -> None:
         super().__init__()
-        self._configurations = iter(configurations)
+        self._whole, self._configurations = whole, iter(configurations)
 
     def suggest(self, trial_id: str) -> Any:
         """The next configuration; FINISHED after the last one."""
         following = next(self._configurations, None)
-        if following is None:
-            return Searcher.FINISHED
-        index, drawn = following
-        return {"trial": config(index, drawn.as_dict())}
+        return Searcher.FINISHED if following is None else {"batch": Batch.of(0, self._whole, [following])}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: no result changes what is handed out."""
 
 
+class Study:
+    """Optuna's TPE (Bergstra et al., 2011, NeurIPS). What it suggests depends on the seed and what it was told alone."""
+
+    def __init__(self, seed: int, board: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._seed, self._board = seed, board
+        self._distributions = distributions(board)
+        self._study = optuna.create_study()
+
+    def tell(self, config: Hyperparameters, score: float | None) -> None:
+        """The objective of a configuration, None where its trial has failed.
+
+        What a condition has decided is left out: it says nothing of the values that are searched, and may lie beside them.
+        """
+        entries, params = searched(config, self._board), config.as_dict()
+        self._study.add_trial(
+            create_trial(
+                params={name: params[name] for name in entries},
+                distributions=entries,
+                state=TrialState.FAIL if score is None else TrialState.COMPLETE,
+                value=score,
+            )
+        )
+
+    def ask(self, index: int) -> Hyperparameters:
+        """What Optuna suggests for a trial, from all that the study has been told.
+
+        Each trial has a sampler and a seed of its own, as if nothing had been suggested before. What Optuna takes for a trial
+        that runs from now on is counted as failed, and so changes no suggestion: its result comes with `tell`, rounded.
+        """
+        seed = int(sequence(self._seed, Stream.OPTUNA, index).generate_state(1)[0])
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        asked = self._study.ask(fixed_distributions=self._distributions)
+        self._study.tell(asked, state=TrialState.FAIL)
+        return hyperparameters(asked.params, self._board)
+
+
 class LaggedOptuna(Resumable):
-    """Optuna's TPE (Bergstra et al., 2011, NeurIPS), so that concurrency changes nothing.
+    """Optuna, so that concurrency changes nothing.
 
     A suggestion depends on the seed, the trial's index and the results of all trials at least `LAG` before it,
     told in index order: never on which trial happened to end first. Up to `LAG` trials at a time nobody waits,
     unless one trial takes longer than several others together.
     """
 
-    def __init__(self, seed: int, missing: Sequence[int], records: Sequence[Record], failures: Sequence[Failure] = ()) -> None:
-        super().__init__(metric="log_par10", mode="min")
-        self._seed = seed
+    def __init__(
+        self,
+        study: Study,
+        whole: Round,
+        missing: Sequence[int],
+        records: Sequence[Record],
+        failures: Sequence[Failure] = (),
+    ) -> None:
+        super().__init__(metric="mean_log", mode="min")
+        self._study, self._whole = study, whole
         self._missing = deque(missing)
         self._index_of: dict[str, int] = {}
         entries: list[Record | Failure] = [*records, *failures]
-        self._configs = {entry.index: entry.config.as_dict() for entry in entries}
+        self._configs = {entry.index: entry.config for entry in entries}
         """Of trials that the study has not been told of."""
-        self._scores = {record.index: math.log(record.par10) for record in records}
-        """The same of what they came to; NaN for a failed one."""
-        self._scores |= {failure.index: math.nan for failure in failures}
-        self._distributions = distributions()
-        self._study = optuna.create_study()
+        self._scores: dict[int, float | None] = {r.index: at_most(r.games_to_optimal, whole.games) for r in records}
+        """The same of what they came to; None for a failed one."""
+        self._scores |= {failure.index: None for failure in failures}
         self._told = 0
         """How many trials the study knows: those with the lowest indices."""
 
@@ -96,42 +137,17 @@ class LaggedOptuna(Resumable):
         while self._told < index - LAG + 1:
             if self._told not in self._scores:
                 return None
-            self._tell()
+            self._study.tell(self._configs.pop(self._told), self._scores.pop(self._told))
+            self._told += 1
         del self._missing[0]
         self._index_of[trial_id] = index
-        self._configs[index] = hyperparameters(self._ask(index)).as_dict()
-        return {"trial": config(index, self._configs[index])}
+        self._configs[index] = self._study.ask(index)
+        return {"batch": Batch.of(0, self._whole, [(index, self._configs[index])])}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hear of a result; a failed trial counts as one without a score."""
-        score = (result or {}).get("log_par10", math.nan)
-        self._scores[self._index_of.pop(trial_id)] = math.nan if error else score
-
-    def _tell(self) -> None:
-        """Tell the study of the next trial in index order."""
-        params, score = self._configs.pop(self._told), self._scores.pop(self._told)
-        failed = math.isnan(score)
-        self._study.add_trial(
-            create_trial(
-                params={name: params[name] for name in self._distributions},
-                distributions=self._distributions,
-                state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                value=None if failed else score,
-            )
-        )
-        self._told += 1
-
-    def _ask(self, index: int) -> dict[str, Any]:
-        """What Optuna suggests, from all that the study has been told.
-
-        Each trial has a sampler and a seed of its own, as if nothing had been suggested before. What Optuna takes for a trial
-        that runs from now on is counted as failed, and so changes no suggestion: its result comes with `_tell`, rounded.
-        """
-        seed = int(sequence(self._seed, Stream.OPTUNA, index).generate_state(1)[0])
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
-        asked = self._study.ask(fixed_distributions=self._distributions)
-        self._study.tell(asked, state=TrialState.FAIL)
-        return asked.params
+        score = (result or {}).get("mean_log", math.nan)
+        self._scores[self._index_of.pop(trial_id)] = None if error or math.isnan(score) else score
 
 
 class JournaledASHA(ASHAScheduler):
@@ -156,12 +172,14 @@ class JournaledASHA(ASHAScheduler):
         for record in records:
             finished = _Finished(f"journal-{record.index}")
             self.on_trial_add(None, finished)  # type: ignore[arg-type]
-            while self.on_trial_result(None, finished, {"progress": record}) == TrialScheduler.STOP:
+            while self._judge(None, finished, record) == TrialScheduler.STOP:
                 pass  # it did not stop, or not here: the rest of its curve counts too
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge a trial at each rung that it has passed since its last report."""
-        progress: Progress | None = result["progress"]
+        return self._judge(tune_controller, trial, result["reports"][-1].progress)
+
+    def _judge(self, tune_controller: Any, trial: Any, progress: Progress | None) -> str:
         curve = progress.history if progress else ()
         for rung in self._rungs[self._judged.get(trial.trial_id, 0) :]:
             point = next((point for point in curve if point.games >= rung), None)

@@ -10,11 +10,21 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 
 class ForgetfulController(TuneController):
-    """Tune's controller, but trials that have ended are forgotten: the journal has them.
+    """Tune's controller, but trials that have ended are forgotten: the journal has them. And processes are kept.
 
     Tune keeps every trial to the end, goes through all of them at each event, and writes all of them, 20 kB each, into a
     snapshot again and again. In a search of 100,000 trials that takes longer and longer, and all the memory.
     """
+
+    processes = 0
+    """So many processes are kept while no trial waits for one: between two rounds of a race."""
+    _keeps_processes = False
+
+    def _schedule_trial_actor(self, trial: Any) -> None:
+        if not self._keeps_processes:
+            self._keeps_processes = True
+            self._actor_cache.increase_max(trial.placement_group_factory, self.processes)
+        super()._schedule_trial_actor(trial)
 
     def on_step_end(self) -> None:
         super().on_step_end()  # type: ignore[no-untyped-call]
@@ -38,6 +48,7 @@ class NoProgress(TrialProgressCallback):
         """Nothing, as `log_result`."""
 
 
-def use() -> None:
-    """Have `Tuner.fit` use it."""
+def use(processes: int) -> None:
+    """Have `Tuner.fit` use it, and keep so many processes from one round to the next."""
+    ForgetfulController.processes = processes
     importlib.import_module("ray.tune.tune").TuneController = ForgetfulController  # type: ignore[attr-defined]

@@ -7,46 +7,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
 from tictactoe.text import one_line
-from tictactoe.tuning.trial import state_file
+from tictactoe.tuning.trial import Batch, Report, state_file
 
 KILL_SECONDS = 30.0
 """So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
-
-
-class Observer(Protocol):
-    """What wants to hear of trials while the search runs. Called from the driver; must not block.
-
-    Who inherits from it need not listen to all.
-    """
-
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
-        """The trials that earlier attempts have finished, and those that have failed and are not run again."""
-        return
-
-    def trial_started(self, index: int, config: Hyperparameters) -> None:
-        return
-
-    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
-        return
-
-    def trial_finished(self, record: Record) -> None:
-        return
-
-    def trial_failed(self, failure: Failure) -> None:
-        return
-
-    def trial_noted(self, index: int, text: str) -> None:
-        """Something that the user should know of a trial."""
-        return
 
 
 class Relay(tune.Callback):
@@ -64,50 +38,65 @@ class Relay(tune.Callback):
         give_up: Callable[[], None],
         interrupted: Callable[[], bool],
         state_dir: Path,
+        budget: int,
     ) -> None:
         self.unwritable: OSError | None = None
         self._journal, self._attempt, self._observers, self._state_dir = journal, attempt, observers, state_dir
-        self._give_up, self._interrupted = give_up, interrupted
+        self._give_up, self._interrupted, self._budget = give_up, interrupted, budget
         self._start = time.monotonic()
         self._memory_kills, self._killed_at = memory_kills(), deque[float]()
         """How many processes the kernel has ended so far for want of memory, and when, for those that explain no loss yet."""
-        self._started: dict[int, float] = {}
-        self._ended: set[int] = set()
+        self._running_now: set[int] = set()
+        """Trials whose start has been told, and whose end has not."""
+        self._ended: set[tuple[int, int]] = set()
+        """Trials and rounds."""
+        self._free: dict[int, float] = {}
+        """When each process ended its last trial."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks for its own kind of resuming, which is not used."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._started.setdefault(_index(trial), time.monotonic() - self._start)
-        for observer in self._observers:
-            observer.trial_started(_index(trial), _config(trial))
+        batch, index = trial.config["batch"], self._running(trial)
+        self._tell_start(index, dict(batch.trials)[index])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         self._look_for_kills()
-        if result["error"]:
-            self._fail(trial, result["error"], result["timeout"])
-            return
-        for observer in self._observers:
-            if result["note"]:
-                observer.trial_noted(_index(trial), result["note"])
-            observer.trial_reported(_index(trial), result["progress"], result["final"])
-        if result["final"]:
-            self._finish(trial, result, stopped=False)
+        batch: Batch = trial.config["batch"]
+        configs, ended = dict(batch.trials), dict[int, Record | Failure]()
+        # Those that have ended were told before their batch was run again.
+        reports: list[Report] = [report for report in result["reports"] if (report.index, batch.number) not in self._ended]
+        for report in reports:
+            if report.error:
+                ended[report.index] = self._failure(batch, report.index, report.error, report.timeout)
+            elif report.final:
+                ended[report.index] = self._record(batch, report, result, stopped=batch.games < self._budget)
+        written = self._write(list(ended.values()))  # all at once, since the disk takes its time
+        for report in reports:
+            self._tell_start(report.index, configs[report.index])
+            for observer in self._observers if not report.error else ():
+                if report.note:
+                    observer.trial_noted(report.index, report.note)
+                observer.trial_reported(report.index, report.progress, report.final)
+            if report.index in ended and ended[report.index] in written:
+                self._tell_end(ended[report.index])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also called for trials that a scheduler ended; not for those that the time budget cuts short."""
-        result = trial.last_result
-        if _index(trial) not in self._ended and result.get("games") and not result["final"]:
-            self._finish(trial, result, stopped=True)
+        result, batch = trial.last_result, trial.config["batch"]
+        report = result["reports"][-1] if result.get("reports") else None
+        if report and report.progress and report.progress.games and not report.final:
+            self._end(self._record(batch, report, result, stopped=True))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = self._reason(trial)
         for observer in self._observers:
-            observer.trial_noted(_index(trial), f"is tried again: {reason}")
+            observer.trial_noted(self._running(trial), f"is tried again: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._fail(trial, self._reason(trial))
+        """What runs in a process that is lost again and again has failed; what waited for it in its batch has not."""
+        self._end(self._failure(trial.config["batch"], self._running(trial), self._reason(trial)))
 
     def _look_for_kills(self) -> None:
         before, self._memory_kills = self._memory_kills, memory_kills()
@@ -121,48 +110,74 @@ class Relay(tune.Callback):
                 return "its process was ended for want of memory"
         return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
 
-    def _fail(self, trial: Any, error: str, timeout: float | None = None) -> None:
-        if _index(trial) in self._ended or self._interrupted():
-            return
-        failure = Failure(index=_index(trial), attempt=self._attempt, config=_config(trial), error=error, timeout=timeout)
-        if self._write(failure):
-            for observer in self._observers:
-                observer.trial_failed(failure)
+    def _running(self, trial: Any) -> int:
+        """The trial of a batch that runs, or was to run: the first that has not ended."""
+        batch: Batch = trial.config["batch"]
+        return next((index for index, _ in batch.trials if (index, batch.number) not in self._ended), batch.trials[-1][0])
 
-    def _finish(self, trial: Any, result: dict[str, Any], stopped: bool) -> None:
-        record = Record(
-            **{name: getattr(result["progress"], name) for name in names(Progress)},
-            index=_index(trial),
+    def _tell_start(self, index: int, config: Hyperparameters) -> None:
+        if index not in self._running_now:
+            self._running_now.add(index)
+            for observer in self._observers:
+                observer.trial_started(index, config)
+
+    def _failure(self, batch: Batch, index: int, error: str, timeout: float | None = None) -> Failure:
+        config = dict(batch.trials)[index]
+        return Failure(index=index, attempt=self._attempt, config=config, error=error, timeout=timeout, round=batch.number)
+
+    def _record(self, batch: Batch, report: Report, result: dict[str, Any], stopped: bool) -> Record:
+        # From the process's clock to ours, of which the search's start is the zero.
+        shift = time.monotonic() - self._start - result["now"]
+        # No sooner than the trial before it ended: a result that was long on its way shifts the clock.
+        free = self._free.get(result["pid"], 0.0)
+        ended = max(report.made + shift, free)
+        self._free[result["pid"]] = ended
+        return Record(
+            **{name: getattr(report.progress, name) for name in names(Progress)},
+            index=report.index,
             attempt=self._attempt,
-            config=_config(trial),
-            started_s=self._started.get(_index(trial), 0.0),
-            ended_s=time.monotonic() - self._start,
+            config=dict(batch.trials)[report.index],
+            started_s=min(max(report.began + shift, free), ended),
+            ended_s=ended,
             worker=result["pid"],
             stopped=stopped,
+            round=batch.number,
         )
-        if self._write(record):
-            with suppress(OSError):  # only now can the trial do without its saved state
-                state_file(self._state_dir, record.index).unlink(missing_ok=True)
-            for observer in self._observers:
-                observer.trial_finished(record)
 
-    def _write(self, entry: Record | Failure) -> bool:
-        """Write to the journal; whether that could be done."""
+    def _end(self, entry: Record | Failure) -> None:
+        """Write and tell the end of one trial."""
+        if self._write([entry]):
+            self._tell_end(entry)
+
+    def _write(self, entries: list[Record | Failure]) -> list[Record | Failure]:
+        """Write trials that have ended to the journal; returns those that were written.
+
+        What has ended before is not written again, nor is what failed while the search was interrupted.
+        """
+        entries = [
+            entry
+            for entry in entries
+            if (entry.index, entry.round) not in self._ended and not (isinstance(entry, Failure) and self._interrupted())
+        ]
         try:
-            self._journal.append(entry)
+            if entries:
+                self._journal.append(*entries)
         except OSError as error:
             if self.unwritable is None:
                 self.unwritable = error
                 self._give_up()
-            return False
-        self._ended.add(entry.index)
-        return True
+            return []
+        self._ended |= {(entry.index, entry.round) for entry in entries}
+        return entries
 
-
-def _index(trial: Any) -> int:
-    """A Tune trial's index in the search."""
-    return int(trial.config["trial"]["index"])
-
-
-def _config(trial: Any) -> Hyperparameters:
-    return Hyperparameters(**trial.config["trial"]["hyperparameters"])
+    def _tell_end(self, entry: Record | Failure) -> None:
+        """Tell of a trial whose end is in the journal."""
+        self._running_now.discard(entry.index)
+        if isinstance(entry, Failure):
+            for observer in self._observers:
+                observer.trial_failed(entry)
+            return
+        with suppress(OSError):  # only now can the trial do without its saved state
+            state_file(self._state_dir, entry.index, entry.round).unlink(missing_ok=True)
+        for observer in self._observers:
+            observer.trial_finished(entry)

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import optuna
 from ray import tune
 from ray.tune.search import Searcher
 
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.fingerprint import LAG
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
+from tictactoe.experiment.rounds import Standing, rounds, standing
 from tictactoe.experiment.slots import slot_seconds
 from tictactoe.experiment.space import draws
-from tictactoe.experiment.summary import TrialsCost
+from tictactoe.experiment.summary import RoundSummary, TrialsCost
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
-from tictactoe.text import reason, trial_name
+from tictactoe.text import count, reason
 from tictactoe.tuning import controller
-from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch
+from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch, Study
 from tictactoe.tuning.cluster import node_resources
-from tictactoe.tuning.relay import Observer, Relay
+from tictactoe.tuning.race import Drawn, RaceSearch, Suggested, generation
+from tictactoe.tuning.relay import Relay
 from tictactoe.tuning.trial import Execution, QLearningTrial, state_file
 
 STATES = "unfinished"
@@ -43,32 +46,42 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
 
     Raises RuntimeError, with the first reason, when no trial finished.
     """
-    records, failures = journals.read_trials(folder)
-    entries: list[Record | Failure] = [*records, *failures]
+    journal = journals.trials(folder)
+    entries = journal.read()
     attempt = 1 + max((entry.attempt for entry in entries), default=0)
-    failures = [failure for failure in failures if failure.is_final(settings)]
-    done = {record.index for record in records} | {failure.index for failure in failures}
-    missing = [index for index in range(settings.num_samples) if index not in done]
+    before = _standing(settings, entries, lambda failure: failure.is_final(settings))
     for observer in observers:
-        observer.search_started(records, failures)
+        observer.search_started(*before.latest)
     start = time.monotonic()
-    if missing and not interrupt.event.is_set():
-        _fit(settings, folder, attempt, missing, records, failures, interrupt, observers)
+    if before.missing and not interrupt.event.is_set():
+        _fit(settings, folder, attempt, before, interrupt, observers)
     if interrupt.event.is_set():
         return None
-    records, failures = journals.read_trials(folder)
-    # A failure of an earlier attempt that was to be run again has not ended yet.
-    ended = len(records) + sum(failure.attempt == attempt or failure.is_final(settings) for failure in failures)
-    truncated = ended < settings.num_samples
+    entries = journal.read()
+    after = _standing(settings, entries, lambda failure: failure.attempt == attempt or failure.is_final(settings))
+    truncated = bool(after.missing)
     if truncated and (settings.time_budget is None or time.monotonic() - start < settings.time_budget):
-        raise RuntimeError(f"Ray Tune ended after {ended} of {settings.num_samples} trials; {settings.go_on}")
-    if not truncated:
+        raise RuntimeError(f"Ray Tune ended with {count(len(after.missing), 'trial')} still to run; {settings.go_on}")
+    if truncated:  # what was to be run again, and was not, has failed so far
+        after = _standing(settings, entries, lambda failure: True)
+    else:
         shutil.rmtree(folder / STATES, ignore_errors=True)
+        counted: list[Record | Failure] = [*after.records, *after.failures]
+        if len(counted) < len(entries):
+            journal.rewrite(counted)
+    records, failures = after.latest
     if not records and failures:
         raise RuntimeError(all_failed(failures))
     if not records:
         raise RuntimeError(f"no trial finished within --time-budget {settings.time_budget:g}; give it more seconds")
-    return Outcome(records, failures, truncated, _cost(records, attempt))
+    return Outcome(records, failures, truncated, _cost(after.records, attempt), _rounds(settings, after.records))
+
+
+def _standing(settings: Settings, entries: Sequence[Record | Failure], counts: Callable[[Failure], bool]) -> Standing:
+    """How far the search is, by its journal and those failures that count."""
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    failures = [entry for entry in entries if isinstance(entry, Failure) and counts(entry)]
+    return standing(rounds(settings), records, failures)
 
 
 def slots(settings: Settings) -> int:
@@ -82,9 +95,15 @@ def slots(settings: Settings) -> int:
     return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
 
 
-def startable(settings: Settings, missing: Sequence[int]) -> int:
+def startable(settings: Settings, before: Standing) -> int:
     """How many of the missing trials may start before any has ended."""
-    return len(missing) if settings.search == "random" else sum(index < missing[0] + LAG for index in missing)
+    first = before.missing[0]
+    if settings.search != "optuna" or before.number:
+        return len(before.missing)
+    if settings.scheduler == "race":
+        size = generation(settings.num_samples)
+        return sum(index // size == first // size for index in before.missing)
+    return sum(index < first + LAG for index in before.missing)
 
 
 class TimeBudget(tune.Stopper):
@@ -101,30 +120,25 @@ class TimeBudget(tune.Stopper):
 
 
 def _fit(
-    settings: Settings,
-    folder: Path,
-    attempt: int,
-    missing: list[int],
-    records: list[Record],
-    failures: list[Failure],
-    interrupt: Interrupt,
-    observers: Sequence[Observer],
+    settings: Settings, folder: Path, attempt: int, before: Standing, interrupt: Interrupt, observers: Sequence[Observer]
 ) -> None:
     """Have Ray Tune run the missing trials. Raises RuntimeError when it cannot go on, or the journal cannot be written."""
-    state_dir, journal = folder / STATES, journals.trials(folder)
-    _clear(state_dir, missing)
-    task = Task(settings.board, settings.seeds, settings.games, settings.seed)
+    state_dir, journal, at_a_time = folder / STATES, journals.trials(folder), slots(settings)
+    _clear(state_dir, before)
     execution = Execution(
         str(state_dir),
         settings.trial_timeout,
         settings.cpus_per_trial,
         settings.gpus_per_trial,
-        slots=min(slots(settings), startable(settings, missing)),
+        slots=min(at_a_time, startable(settings, before)),
         attempt=uuid4().hex,
+        judged=settings.scheduler == "asha",
     )
-    relay = Relay(journal, attempt, observers, interrupt.end_fit, interrupt.event.is_set, state_dir)
-    tuner = _tuner(settings, folder, task, execution, missing, records, failures, relay)
-    controller.use()
+    searcher = _searcher(settings, before, at_a_time, observers)
+    heard = [*observers, searcher] if isinstance(searcher, RaceSearch) else observers
+    relay = Relay(journal, attempt, heard, interrupt.end_fit, interrupt.event.is_set, state_dir, settings.games)
+    tuner = _tuner(settings, folder, execution, searcher, before, relay)
+    controller.use(at_a_time if settings.scheduler == "race" else 0)
     interrupt.fitting = True
     try:
         if not interrupt.event.is_set():
@@ -141,7 +155,7 @@ def _fit(
 
 
 def _cost(records: list[Record], attempts: int) -> TrialsCost:
-    """What the trials took."""
+    """What the trials took, all rounds together."""
     cpu = sum(record.learner_cpu_s for record in records)
     games = sum(record.played for record in records)
     spent = slot_seconds(records)
@@ -154,10 +168,28 @@ def _cost(records: list[Record], attempts: int) -> TrialsCost:
     )
 
 
-def _clear(state_dir: Path, missing: list[int]) -> None:
+def _rounds(settings: Settings, records: list[Record]) -> tuple[RoundSummary, ...]:
+    """What each round was, of those that have begun."""
+    result = []
+    for number, round in enumerate(rounds(settings)):
+        own = [record for record in records if record.round == number]
+        if own:
+            result.append(
+                RoundSummary(
+                    trials=len(own),
+                    seeds=round.seeds,
+                    games=round.games,
+                    played=sum(record.played for record in own),
+                    learner_cpu_s=sum(record.learner_cpu_s for record in own),
+                )
+            )
+    return tuple(result)
+
+
+def _clear(state_dir: Path, before: Standing) -> None:
     """Make the folder of unfinished trials, or leave nothing in it but their states."""
     state_dir.mkdir(parents=True, exist_ok=True)
-    wanted = {state_file(state_dir, index) for index in missing}
+    wanted = {state_file(state_dir, index, before.number) for index in before.missing}
     for path in state_dir.iterdir():  # marks of hung trials too: now they get another chance
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -165,37 +197,39 @@ def _clear(state_dir: Path, missing: list[int]) -> None:
             path.unlink()
 
 
+def _searcher(settings: Settings, before: Standing, at_a_time: int, observers: Sequence[Observer]) -> Searcher:
+    """What hands out the missing trials."""
+    drawn = partial(draws, settings.seed, settings.board)
+    if settings.scheduler == "race":
+        source = Suggested(Study(settings.seed, settings.board)) if settings.search == "optuna" else Drawn(drawn)
+        return RaceSearch(rounds(settings), source, before.records, before.failures, at_a_time, observers)
+    (whole,) = rounds(settings)
+    if settings.search == "optuna":
+        study = Study(settings.seed, settings.board)
+        return LaggedOptuna(study, whole, before.missing, before.records, before.failures)
+    wanted = set(before.missing)
+    all_of_them = enumerate(islice(drawn(), settings.num_samples))
+    return RandomSearch(whole, ((index, configuration) for index, configuration in all_of_them if index in wanted))
+
+
 def _tuner(
-    settings: Settings,
-    folder: Path,
-    task: Task,
-    execution: Execution,
-    missing: list[int],
-    records: list[Record],
-    failures: list[Failure],
-    relay: Relay,
+    settings: Settings, folder: Path, execution: Execution, searcher: Searcher, before: Standing, relay: Relay
 ) -> tune.Tuner:
-    searcher: Searcher
-    if settings.search == "random":
-        wanted, all_of_them = set(missing), islice(draws(settings.seed), settings.num_samples)
-        searcher = RandomSearch((index, drawn) for index, drawn in enumerate(all_of_them) if index in wanted)
-    else:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        searcher = LaggedOptuna(settings.seed, missing, records, failures)
-    scheduler = JournaledASHA(settings.games, records) if settings.scheduler == "asha" else None
+    task = Task(settings.board, settings.seeds, settings.games, settings.seed)
+    scheduler = JournaledASHA(settings.games, before.records) if settings.scheduler == "asha" else None
     return tune.Tuner(
         QLearningTrial,
         param_space={"task": asdict(task), "execution": asdict(execution)},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=len(missing),
+            num_samples=-1,  # until the searcher has no more
             # Said in any case: else Tune asks for a trial only once all earlier ones have started, and trials shorter than a
             # process's start run one at a time.
             max_concurrent_trials=slots(settings),
             reuse_actors=True,
-            trial_name_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
-            trial_dirname_creator=lambda trial: trial_name(trial.config["trial"]["index"]),
+            trial_name_creator=lambda trial: trial.config["batch"].name,
+            trial_dirname_creator=lambda trial: trial.config["batch"].name,
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -1,4 +1,4 @@
-"""One trial: one configuration on R replicates, as Ray Tune runs it."""
+"""Trials, as Ray Tune runs them: one or several configurations, one after another, each on R replicates."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,8 +20,10 @@ from ray import tune
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
+from tictactoe.experiment.objective import at_most
 from tictactoe.experiment.record import Progress, Task
-from tictactoe.experiment.replicates import Replicates, rungs, warm_up
+from tictactoe.experiment.replicates import Replicates, warm_up
+from tictactoe.experiment.rounds import Round
 from tictactoe.text import games, percent, reason, trial_name
 
 REPORT_SECONDS = 1.5
@@ -48,23 +51,65 @@ class Execution:
     """How many trials run at a time."""
     attempt: str = ""
     """Which start of the program this is."""
+    judged: bool = False
+    """Whether a scheduler judges trials while they run."""
 
 
-def config(index: int, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """What tells a trial from the others of its search, for Ray Tune."""
-    return {"index": index, "hyperparameters": hyperparameters}
+@dataclass(frozen=True)
+class Batch:
+    """What Ray Tune takes for a trial: some trials of one round, to be run one after another.
+
+    A trial of the first round takes milliseconds, and Tune some ten of them for each of its own.
+    """
+
+    number: int
+    """Of the round, counted from 0."""
+    seeds: int
+    games: int
+    """After which each replicate stops."""
+    trials: tuple[tuple[int, Hyperparameters], ...] = field(repr=False)  # Tune makes a label of it
+    """Index and configuration of each."""
+
+    @classmethod
+    def of(cls, number: int, round: Round, trials: Sequence[tuple[int, Hyperparameters]]) -> Batch:
+        return cls(number, round.seeds, round.games, tuple(trials))
+
+    @property
+    def name(self) -> str:
+        """Of Tune's trial, and of its folder."""
+        first, others = self.trials[0][0], len(self.trials) - 1
+        return f"round_{self.number + 1}_{trial_name(first)}" + (f"_and_{others}_more" if others else "")
 
 
-def state_file(state_dir: Path, index: int) -> Path:
-    """Where an unfinished trial's replicates are saved."""
-    return state_dir / f"{trial_name(index)}.npz"
+@dataclass(frozen=True)
+class Report:
+    """How far a trial has come, as its process says it."""
+
+    index: int
+    progress: Progress | None
+    """None where it has failed."""
+    final: bool
+    error: str | None
+    timeout: float | None
+    """The --trial-timeout that it has outlasted."""
+    note: str | None
+    """For the user."""
+    began: float
+    """When it began, by the monotonic clock of its process."""
+    made: float
+    """When this was made, by the same clock."""
+
+
+def state_file(state_dir: Path, index: int, number: int) -> Path:
+    """Where a trial's replicates are saved while it is unfinished in a round."""
+    return state_dir / f"{trial_name(index)}_{number}.npz"
 
 
 class QLearningTrial(tune.Trainable):
-    """Ray Tune's view of a trial. Its configuration: `trial` as `config` makes it, `task` and `execution` as dicts.
+    """Ray Tune's view of a batch. Its configuration: the `batch`, and `task` and `execution` as dicts.
 
-    Each result holds the trial's `progress` (None where it has failed), whether that is its `final` one, an `error` or
-    None, the `timeout` that it has outlasted or None, and a `note` for the user or None.
+    Each result holds `reports`, one for each trial that has ended since the last one and one for the trial that goes on,
+    and the process's monotonic clock as it is `now`.
     """
 
     @classmethod
@@ -79,11 +124,30 @@ class QLearningTrial(tune.Trainable):
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.index: int = config["trial"]["index"]
-        self.task = Task(**config["task"] | {"stream": Stream(config["task"]["stream"])})
+        self.batch: Batch = config["batch"]
+        task = Task(**config["task"] | {"stream": Stream(config["task"]["stream"])})
+        cap = self.batch.games if self.batch.games < task.games else None
+        self.task = replace(task, seeds=self.batch.seeds, cap=cap)
         self.execution = Execution(**config["execution"])
+        self.waiting = deque(self.batch.trials)
+        self.again = self._is_run_again()
+        self._next()
+
+    def _is_run_again(self) -> bool:
+        """Whether a process has been lost on this batch. Mark it, so that the next one would know."""
+        if not self.execution.state_dir or len(self.batch.trials) == 1:
+            return False
+        again = self.begun.exists()
+        with suppress(OSError):  # whether results can be written is for the journal to say
+            self.begun.touch()
+        return again
+
+    def _next(self) -> None:
+        """Begin with the next trial of the batch."""
+        self.index, hyperparameters = self.waiting.popleft()
         self.began = time.monotonic()
         self.save_at = self.began + CHECKPOINT_SECONDS
+        self.ended = False
         self.error: str | None = None
         self.outlasted: float | None = None
         self.note: str | None = None
@@ -91,7 +155,7 @@ class QLearningTrial(tune.Trainable):
         try:
             if self.hung.exists() and self.hung.stat().st_size:  # the watchdog has ended an earlier process on it
                 raise self._late()
-            self.replicates = Replicates(self.task, Hyperparameters(**config["trial"]["hyperparameters"]))
+            self.replicates = Replicates(self.task, hyperparameters)
             if self.state.exists():
                 problem = self.replicates.restore(self.state, self.execution.attempt)
                 self.note = (
@@ -111,7 +175,12 @@ class QLearningTrial(tune.Trainable):
     @property
     def state(self) -> Path:
         """File for the state of this trial while it is unfinished."""
-        return state_file(Path(self.execution.state_dir or os.devnull), self.index)
+        return state_file(Path(self.execution.state_dir or os.devnull), self.index, self.batch.number)
+
+    @property
+    def begun(self) -> Path:
+        """File that is there while several trials are run in a batch."""
+        return Path(self.execution.state_dir or os.devnull, f"{self.batch.name}.begun")
 
     @property
     def hung(self) -> Path:
@@ -119,46 +188,63 @@ class QLearningTrial(tune.Trainable):
         return self.state.with_suffix(".hung")
 
     def step(self) -> dict[str, Any]:
-        """Train until the next rung is reached or it is time to be heard of.
+        """Train, one trial of the batch after another, until it is time to be heard of, or for a scheduler to judge.
+
+        Where a process has been lost on the batch, each end is told before the next trial begins: so it is known which of them
+        takes its process with it.
+        """
+        reports, until = list[Report](), time.monotonic() + REPORT_SECONDS
+        while True:
+            if self.ended:
+                self._next()
+            reports.append(self._advance(until))
+            self.ended = reports[-1].final
+            if not self.ended or not self.waiting or self.again or time.monotonic() > until:
+                break
+        done = self.ended and not self.waiting
+        if done:
+            with suppress(OSError):
+                self.begun.unlink()
+        return self._result(reports, done)
+
+    def _advance(self, until: float) -> Report:
+        """Train one trial until the monotonic clock `until`, its end or the next rung.
 
         An exception is reported, not raised: it would come again, while a lost process is worth a retry.
         """
         if self.error is None:
             try:
                 with self._watchdog():
-                    return self._train()
+                    return self._train(until)
             except Exception as error:
                 self._fail(error)
-        return self._result(None, final=True)
+        return self._report(None, final=True)
 
-    def _train(self) -> dict[str, Any]:
+    def _train(self, until: float) -> Report:
         replicates = self.replicates
         assert replicates is not None
-        target = next((rung for rung in rungs(self.task.games) if rung > replicates.games), self.task.games)
-        replicates.advance(time.monotonic() + REPORT_SECONDS, target)
+        replicates.advance(until, replicates.next_rung if self.execution.judged else self.batch.games)
         if self.execution.timeout and time.monotonic() > self.began + self.execution.timeout:
             raise self._late()
         if self.execution.state_dir and not replicates.finished and time.monotonic() > self.save_at:
             self._save()
         progress = replicates.progress()
         self._say(summary_line(progress))
-        return self._result(progress, replicates.finished)
+        return self._report(progress, replicates.finished)
 
-    def _result(self, progress: Progress | None, final: bool) -> dict[str, Any]:
-        """A result for Ray Tune: the progress whole, and as numbers what its algorithms go by."""
+    def _report(self, progress: Progress | None, final: bool) -> Report:
         note, self.note = self.note, None
-        par10 = progress.par10 if progress else math.nan
+        return Report(self.index, progress, final, self.error, self.outlasted, note, self.began, time.monotonic())
+
+    def _result(self, reports: list[Report], done: bool) -> dict[str, Any]:
+        """A result for Ray Tune: the reports, and as numbers what its algorithms go by, which judge batches of one trial."""
+        progress = reports[-1].progress
         return {
-            "index": self.index,
-            "progress": progress,
-            "final": final,
-            "done": final,
-            "error": self.error,
-            "timeout": self.outlasted,
-            "note": note,
+            "reports": reports,
+            "now": time.monotonic(),
+            "done": done,
             "games": progress.games if progress else 0,
-            "par10": par10,
-            "log_par10": math.log(par10),
+            "mean_log": at_most(progress.games_to_optimal, self.task.games) if progress else math.nan,
             "loss_vs_random": progress.loss_vs_random if progress else math.nan,
         }
 
@@ -183,8 +269,8 @@ class QLearningTrial(tune.Trainable):
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-        with suppress(OSError):
-            self.hung.unlink()
+                with suppress(OSError):
+                    self.hung.unlink()
 
     def _late(self) -> TimeoutError:
         self.outlasted = self.execution.timeout

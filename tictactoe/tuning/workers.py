@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.process import processes, ray_address
 from tictactoe.text import trial_name
 from tictactoe.tuning import logs
-from tictactoe.tuning.relay import Observer
 
 PATIENCE_SECONDS = 10.0
 """After so long a wait, what is waited for is said."""

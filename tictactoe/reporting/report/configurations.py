@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from tictactoe.experiment.results import Results
-from tictactoe.reporting.report.data import Value, drawn, levels, numbers, sampled, spans_decades, values
+from tictactoe.reporting.report.data import Value, drawn, kind, levels, numbers, sampled, spans_decades, values
 from tictactoe.reporting.report.drawing import (
     INK,
     LOOKS,
     MUTED,
     SOLVED,
+    UNSOLVED,
     Plot,
     finish,
     games_axis,
@@ -24,11 +25,12 @@ from tictactoe.reporting.report.drawing import (
     scatter,
     unlabelled,
 )
+from tictactoe.reporting.report.importance import Importance
 from tictactoe.text import games, percent, plain_name, short
 
 
 def hyperparameter(results: Results, name: str) -> Plot:
-    """One hyperparameter against PAR-10."""
+    """One hyperparameter against the objective."""
     figure, axes = new_figure(195)
     column = values(results.records, name)
     choices, places = levels(column), numbers(column)
@@ -39,48 +41,60 @@ def hyperparameter(results: Results, name: str) -> Plot:
         axes.set_xlim(-0.5, len(choices) - 0.5)
     elif spans_decades(places):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda number, place: short(number))
         unlabelled(axes.xaxis)
     place_of = dict(zip((record.index for record in results.records), places, strict=True))
     shown = drawn(results)
-    scatter(axes, shown, [place_of[record.index] for record in shown], [record.par10 for record in shown], 4)
+    kinds, means = [kind(results, record) for record in shown], [record.geometric_mean for record in shown]
+    scatter(axes, kinds, [place_of[record.index] for record in shown], means, 4)
     at = place_of[results.winner.index]
-    axes.plot(at, results.winner.par10, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)
+    axes.plot(at, results.winner.geometric_mean, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)
     games_axis(axes, "y")
-    axes.set(xlabel=plain_name(name), ylabel="PAR-10")
+    axes.set(xlabel=plain_name(name), ylabel="geometric mean of games")
     caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}.{sampled(results)}"
-    return finish(figure, f"hyperparameter-{name}", f"PAR-10 over {plain_name(name)}", caption)
+    return finish(figure, f"hyperparameter-{name}", f"Games to optimal over {plain_name(name)}", caption)
 
 
-def importance(shares: dict[str, float]) -> Plot:
-    """How much each hyperparameter decides about good trials; the largest share is first."""
-    figure, axes = new_figure(40 + 19 * len(shares))
-    names = [plain_name(name) for name in shares]
-    axes.barh(range(len(names)), list(shares.values()), color=SOLVED, height=0.6)
-    for place, share in enumerate(shares.values()):
-        axes.annotate(percent(share), (share, place), (3, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(names)), names)
+def importance(shares: dict[str, Importance]) -> Plot:
+    """How much each hyperparameter decides about good trials, and how much luck would; the largest share is first."""
+    figure, axes = new_figure(64 + 19 * len(shares))
+    names, rows = [plain_name(name) for name in shares], range(len(shares))
+    most = max(max(one.share, one.luck) for one in shares.values())
+    for row, one in zip(rows, shares.values(), strict=True):
+        colour = SOLVED if one.stands_out else MUTED
+        axes.barh(row, one.share, color=colour, height=0.6, alpha=1.0 if one.stands_out else 0.5)
+        axes.plot([one.luck, one.luck], [row - 0.42, row + 0.42], color=UNSOLVED, linewidth=2, label="what luck may reach")
+        axes.annotate(percent(one.share), (max(one.share, one.luck), row), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(rows, names)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.15 * max(shares.values())), xticks=[])
+    axes.set(xlim=(0, 1.18 * most), xticks=[])
     axes.spines["bottom"].set_visible(False)
     axes.grid(visible=False)
+    legend(figure, axes)
+    outstanding = [plain_name(name) for name, one in shares.items() if one.stands_out]
     caption = (
         "Shares by PED-ANOVA: how much one hyperparameter alone says about being among the best trials. "
-        f"The largest share is that of {names[0]}."
+        "Had ranks nothing to do with hyperparameters, in 95 % of searches no bar at all would get past its line. "
     )
-    return finish(figure, "importance", "Importance of the hyperparameters", caption)
+    if outstanding:
+        caption += f"Past it: {', '.join(outstanding)}."
+    else:
+        caption += "None does: these trials do not say which hyperparameter matters."
+    title = "Importance of the hyperparameters" if outstanding else "No hyperparameter stands out"
+    return finish(figure, "importance", title, caption)
 
 
 def parallel_coordinates(results: Results) -> Plot:
     """Every configuration as one line through all hyperparameters and the score."""
     columns = {plain_name(name): values(results.records, name) for name in results.searched}
-    columns["PAR-10"] = [record.par10 for record in results.records]
+    columns["games"] = [record.geometric_mean for record in results.records]
     figure, axes = new_figure(30 + 34 * len(columns))
     scales = [_scale(column) for column in columns.values()]
     places = np.array([scale.places for scale in scales]).T
     line_of = {record.index: line for record, line in zip(results.records, places, strict=True)}
     rows = np.arange(len(columns))
-    for kind, look in reversed(LOOKS.items()):  # solved ones on top
-        lines = [np.column_stack([line_of[record.index], rows]) for record in drawn(results) if record.kind == kind]
+    for name, look in reversed(LOOKS.items()):  # solved ones on top
+        lines = [np.column_stack([line_of[record.index], rows]) for record in drawn(results) if kind(results, record) == name]
         if lines:
             style: dict[str, Any] = {"colors": look.colour, "linestyles": [look.dashes], "alpha": look.opacity}
             axes.add_collection(LineCollection(lines, linewidths=0.9, label=look.label, **style))
@@ -96,8 +110,9 @@ def parallel_coordinates(results: Results) -> Plot:
     axes.grid(visible=False)
     legend(figure, axes)
     caption = (
-        "Each line is a configuration, from its hyperparameters at the top to its score at the bottom. Left is less. "
-        "Whole lines were solved on every seed, dashed ones were not, and the thick one won."
+        "Each line is a configuration, from its hyperparameters at the top to its geometric mean of games to optimal at the "
+        "bottom. Left is less. Whole lines were solved on every seed, dashed ones were not, dotted ones were dropped early and "
+        "end at the least they would have come to. The thick one won."
         f"{sampled(results)}"
     )
     return finish(figure, "parallel-coordinates", "All configurations at once", caption)

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.slots import Attempt
-from tictactoe.experiment.summary import Fresh, Unfinished
-from tictactoe.text import count, is_number, percent
+from tictactoe.experiment.summary import Unfinished
+from tictactoe.text import count, is_number
 
 Value = float | bool | str
 """Of a hyperparameter."""
@@ -30,8 +32,8 @@ class Reason:
 
 
 def trials_a_bar(results: Results) -> int:
-    """How many trials of a worker a bar of the timeline stands for."""
-    return math.ceil(len(results.records) / DRAWN)
+    """How many trials of a worker, each counted once a round, a bar of the timeline stands for."""
+    return math.ceil(len(results.rounds) / DRAWN)
 
 
 def neighbours(attempt: Attempt, size: int) -> Iterator[tuple[int, list[Record]]]:
@@ -44,12 +46,24 @@ def neighbours(attempt: Attempt, size: int) -> Iterator[tuple[int, list[Record]]
             yield worker, own[first : first + size]
 
 
+def kind(results: Results, record: Record) -> str:
+    """ "solved" or "unsolved" (not on every seed) of a trial that has run all that it was to, else "stopped".
+
+    That is its whole budget, or the last round of the search.
+    """
+    last = len(results.summary.rounds) - 1
+    if record.stopped and (last == 0 or record.round < last):
+        return "stopped"
+    return "solved" if record.solved == len(record.games_to_optimal) else "unsolved"
+
+
 def drawn(results: Results) -> list[Record]:
-    """The records that a plot of all trials shows, in index order: of many those at even steps of rank, and the winner."""
+    """The records that a plot of all trials shows, in index order: of many those at even steps of rank, and the finalists."""
     if len(results.records) <= DRAWN:
         return results.records
-    step = (len(results.records) - 1) / (DRAWN - 2)
-    chosen = {results.ranked[round(place * step)].index for place in range(DRAWN - 1)} | {results.winner.index}
+    certain = {results.winner.index, *(finalist.index for finalist in results.summary.selection.finalists)}
+    places = np.linspace(0, len(results.records) - 1, DRAWN - len(certain)).round().astype(int)
+    chosen = certain | {results.ranked[place].index for place in places}
     return [record for record in results.records if record.index in chosen]
 
 
@@ -62,7 +76,7 @@ def sampled(results: Results) -> str:
 
 
 def with_curves(results: Results, number: int) -> list[Record]:
-    """The winner and the finalists after it, or the best trials where there are no finalists.
+    """The winner and the finalists after it, or the best trials where nobody raced.
 
     At most `number` records, and only those that have a learning curve.
     """
@@ -71,11 +85,6 @@ def with_curves(results: Results, number: int) -> list[Record]:
     order = finalists or [record.index for record in results.ranked]
     records = [results.winner, *(by_index[index] for index in order if index != results.winner.index)]
     return [record for record in records[:number] if record.history]
-
-
-def confidence(fresh: Fresh) -> str:
-    """How sure the intervals of all finalists are, all together."""
-    return percent(fresh.confidence, 1)
 
 
 def reasons(summary: Unfinished) -> list[Reason]:

@@ -19,8 +19,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from tictactoe.experiment.record import Record
-
 WIDTH = 340
 """Points. A phone shows about so many, so text keeps its size there."""
 DPI = 180
@@ -53,11 +51,11 @@ class Look(NamedTuple):
 
 
 LOOKS = {
-    "solved": Look("solved on every seed", SOLVED, "o", SOLVED, "-", 0.35),
+    "solved": Look("solved on every seed", SOLVED, "o", SOLVED, "-", 0.5),
     "unsolved": Look("not on every seed", UNSOLVED, "x", UNSOLVED, (0, (3, 2)), 0.8),
-    "stopped": Look("stopped early", MUTED, "^", "none", ":", 0.5),
+    "stopped": Look("dropped early (≥)", MUTED, "^", "none", ":", 0.3),
 }
-"""By `Record.kind`."""
+"""By `data.kind`."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +137,10 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(list(once.values()), list(once), loc="outside upper left", ncols=2, handlelength=2.4, columnspacing=1.2)
 
 
-def scatter(axes: Axes, records: Sequence[Record], x: Sequence[float], y: Sequence[float], size: float) -> None:
-    """Draw one mark for each record, with the look of its kind."""
+def scatter(axes: Axes, kinds: Sequence[str], x: Sequence[float], y: Sequence[float], size: float) -> None:
+    """Draw one mark for each trial, with the look of its kind."""
     for kind, look in LOOKS.items():
-        places = [place for place, record in enumerate(records) if record.kind == kind]
+        places = [place for place, one in enumerate(kinds) if one == kind]
         if places:
             style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markerfacecolor": look.face}
             xs, ys = [x[place] for place in places], [y[place] for place in places]

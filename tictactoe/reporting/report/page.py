@@ -15,10 +15,12 @@ from tictactoe import files, text
 from tictactoe.core.game import Board
 from tictactoe.core.learner import QLearner
 from tictactoe.core.solution import best_wins
+from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.slots import attempts
 from tictactoe.experiment.summary import Summary
 from tictactoe.reporting.report import board, data
+from tictactoe.reporting.stages import stages
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,9 +28,17 @@ if TYPE_CHECKING:
     from tictactoe.reporting.report.drawing import Plot
 
 TEMPLATES = Path(__file__).with_name("templates")
+
+
+def geometric(mean_log: float) -> str:
+    """The objective as a geometric mean, in games."""
+    return text.games(geometric_mean(mean_log))
+
+
 FILTERS: tuple[Callable[..., str], ...] = (
     text.count,
     text.games,
+    geometric,
     text.millions,
     text.percent,
     text.seconds,
@@ -89,13 +99,14 @@ def write_or_say(folder: Path, learner: QLearner, results: Results, say: Callabl
 def make_chapters(results: Results) -> list[Chapter]:
     """The chapters with their plots. A chapter for which the results hold nothing is left out."""
     # matplotlib and Optuna take a second to import, and main.py imports this file before a search
-    from tictactoe.reporting.report import configurations, drawing, plots
+    from tictactoe.reporting.report import configurations, drawing, plots, race
     from tictactoe.reporting.report.importance import importances
 
     chapters = [Chapter("The winner", "winner.html"), Chapter("Play against it", "play.html")]
     with drawing.style():
         if results.summary.selection.finalists:
-            chapters.append(Chapter("Finalists", "finalists.html", [plots.finalists(results)]))
+            chapters.append(Chapter("Rounds and race", "stages.html", [race.stages_plot(results)]))
+            chapters.append(Chapter("Finalists", "finalists.html", [race.finalists(results)]))
         trials = [plots.games_to_optimal(results)]
         if shares := importances(results):
             trials.append(configurations.importance(shares))
@@ -124,8 +135,8 @@ def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> 
             chapters=chapters,
             reasons=data.reasons(summary),
             odds=_odds(summary),
+            stages=_stages(summary),
             finalists=_finalists(summary),
-            confidence=data.confidence(summary.best.fresh) if summary.best.fresh else "",
             command=_command(summary),
             one_by_one=all(attempt.slots == 1 for attempt in attempts(results.records)),
             policy=board.embed(learner),
@@ -158,16 +169,24 @@ def _odds(summary: Summary) -> list[tuple[str, str, str]]:
     return [(name, text.percent(x, 4), text.percent(o, 4)) for name, x, o in rows]
 
 
+def _stages(summary: Summary) -> list[tuple[str, ...]]:
+    """Rows of the table of stages: the name, trials, seeds of each, games of each, all games, and their share."""
+    rows = stages(summary)
+    played = sum(row.played for row in rows)
+    return [
+        (row.name, *map(text.games, (row.trials, row.seeds, row.games, row.played)), text.percent(row.played / played, 1))
+        for row in rows
+    ]
+
+
 def _finalists(summary: Summary) -> list[tuple[str, ...]]:
-    """Rows of the table of finalists: the name, what the search said of it, what fresh seeds say, and the verdict."""
+    """Rows of the table of finalists: the name, geometric means on all kinds of seeds, seeds, when dropped, and the verdict."""
     return [
         (
             text.trial_name(row.index),
-            text.games(row.search_par10),
-            text.games(row.par10),
-            text.games(row.median),
-            " – ".join(map(text.games, row.interval)),
+            *map(geometric, (row.search_mean_log, row.mean_log, row.at_least, row.means[-1])),
             text.games(row.seeds),
+            "" if row.index == summary.best.index else f"look {len(row.means) - 1}",
             "the winner" if row.index == summary.best.index else "tied" if row.tied else "worse",
         )
         for row in summary.selection.finalists

@@ -1,24 +1,22 @@
-"""The plots of trials and finalists, each with its caption."""
+"""The plots of all trials, each with its caption."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from tictactoe.core.evaluation import check_grid
+from tictactoe.core.game import Board
+from tictactoe.experiment.objective import PENALTY, bounds
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.slots import attempts, slot_seconds
-from tictactoe.reporting.report.data import (
-    confidence,
-    drawn,
-    neighbours,
-    sampled,
-    trials_a_bar,
-    with_curves,
-)
+from tictactoe.reporting.report.data import drawn, kind, neighbours, sampled, trials_a_bar, with_curves
 from tictactoe.reporting.report.drawing import (
     INK,
     LOOKS,
@@ -31,12 +29,9 @@ from tictactoe.reporting.report.drawing import (
     legend,
     new_figure,
     scatter,
+    unlabelled,
 )
 from tictactoe.text import count, percent, seconds, trial_name
-
-NEVER = 1.6
-"""Where "never" stands on an axis of games, in budgets."""
-
 
 DASHES = ("-", "--", ":", "-.")
 """Of the learning curves that have a label: the winner's first."""
@@ -67,54 +62,62 @@ MEASURES = (
 
 def games_to_optimal(results: Results) -> Plot:
     """Every trial's games to optimal, best first."""
-    figure, axes = new_figure(230)
-    budget, place_of = results.budget, _on_axis(results)
+    figure, axes = new_figure(240)
+    budget = results.budget
+    grid = check_grid(Board.parse(results.summary.board), budget)
     shown = {record.index for record in drawn(results)}
     ranked = [(place, record) for place, record in enumerate(results.ranked, 1) if record.index in shown]
-    medians, spans, colours = [], [], []
+    spans, colours, most = [], [], 2 * budget
     for place, record in ranked:
-        replicates = [place_of(number) for number in record.games_to_optimal]
+        replicates = bounds(record.games_to_optimal, record.games, grid)
         low, high = np.quantile(replicates, (0.1, 0.9), method="inverted_cdf")
-        medians.append(place_of(record.median))
         spans.append([(place, low), (place, high)])
-        colours.append(LOOKS[record.kind].colour)
+        most = max(most, high)
+        colours.append(LOOKS[kind(results, record)].colour)
     axes.add_collection(LineCollection(spans, colors=colours, linewidths=1.2, alpha=0.55))
-    scatter(axes, [record for _, record in ranked], [place for place, _ in ranked], medians, 3.5)
+    means = [record.geometric_mean for _, record in ranked]
+    kinds = [kind(results, record) for _, record in ranked]
+    scatter(axes, kinds, [place for place, _ in ranked], means, 3.5)
     axes.axhline(budget, color=MUTED, linewidth=0.8, linestyle="--")
     axes.annotate("budget", (1, budget), (0, 2), textcoords="offset points", color=MUTED, fontsize=9)
     games_axis(axes, "y")
-    axes.set(xlabel="trials, best PAR-10 first", ylabel="games to optimal", ylim=(None, 1.25 * NEVER * budget))
+    axes.set(xlabel="trials, best first", ylabel="games to optimal", ylim=(None, 1.5 * most))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _mark_rounds(axes, results)
     legend(figure, axes)
-    solved = sum(record.kind == "solved" for record in results.records)
+    kinds = [kind(results, record) for record in results.records]
+    rounds = len(results.summary.rounds) > 1
     caption = (
-        "Each mark is a trial's median over its seeds. Each line goes from their 10 % to their 90 % quantile. "
-        f"What lies above the dashed line, the budget of {count(budget, 'game')}, never got there. "
-        f"{solved} of {count(len(results.records), 'trial')} solved every seed.{sampled(results)}"
+        "Each mark is a trial's geometric mean over its seeds. Each line goes from their 10 % to their 90 % quantile. "
+        f"The dashed line is the budget of {count(budget, 'game')}; a seed that never got there counts as {PENALTY} budgets. "
+        f"{kinds.count('solved')} of {count(len(kinds), 'trial')} solved every seed, {kinds.count('unsolved')} did not, and "
+        f"{kinds.count('stopped')} were dropped early{': they stand by their rounds' * rounds}.{sampled(results)}"
     )
     return finish(figure, "games-to-optimal", "Games to optimal of every trial", caption)
 
 
-def finalists(results: Results) -> Plot:
-    """Median and interval of each finalist on fresh seeds. There must be finalists."""
-    rows, place_of = results.summary.selection.finalists, _on_axis(results)
-    figure, axes = new_figure(70 + 19 * len(rows))
-    for place, row in enumerate(rows):
-        low, high = map(place_of, row.interval)
-        colour, marker, label = (SOLVED, "o", "tied with the winner") if row.tied else (UNSOLVED, "x", "worse")
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-        axes.plot(place_of(row.median), place, marker, color=colour, markersize=5, label=label, linestyle="")
-    games_axis(axes, "x")
-    axes.set_yticks(range(len(rows)), [trial_name(row.index) for row in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("games to optimal on fresh seeds")
-    legend(figure, axes)
-    caption = (
-        "Each mark is a finalist's median on seeds that the search never saw. Each line is its interval. The winner is first. "
-        f"With a probability of {confidence(rows[0])}, all intervals hold the true medians. "
-        f"{results.summary.selection.tied} of {len(rows)}, the winner among them, cannot be told apart at 95 %."
-    )
-    return finish(figure, "finalists", "Finalists on fresh seeds", caption)
+def _mark_rounds(axes: Axes, results: Results) -> None:
+    """Where trials were dropped in rounds: a logarithmic axis of places, as few go on, and where those of each round begin."""
+    last = len(results.summary.rounds) - 1
+    if last == 0:
+        return
+    axes.set(xscale="log", xlim=(0.8, 1.1 * len(results.records)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    unlabelled(axes.xaxis)
+    ends = [sum(record.round >= number for record in results.records) for number in range(last, -1, -1)]
+    for number, (before, end) in zip(range(last, -1, -1), pairwise([0, *ends]), strict=True):
+        if before:
+            axes.axvline(before + 0.5, color=MUTED, linewidth=0.8, linestyle=":")
+        middle = math.sqrt(max(before + 0.5, 0.8) * end)
+        axes.annotate(
+            f"round {number + 1}",
+            (middle, 0.99),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="top",
+            color=MUTED,
+            fontsize=9,
+        )
 
 
 def learning_curve(results: Results, measure: Measure) -> Plot:
@@ -135,7 +138,8 @@ def learning_curve(results: Results, measure: Measure) -> Plot:
     axes.set(xlabel="games of self-play", ylabel=measure.title.lower(), ylim=(0, None))
     legend(figure, axes)
     caption = (
-        "Lines are medians over seeds. The winner's has a band from the 10 % to the 90 % quantile. Pale lines are all trials. "
+        "Lines are medians over seeds. The winner's has a band from the 10 % to the 90 % quantile. Pale lines are all trials, "
+        "as far as each has played. "
         f"{measure.meaning}{sampled(results)}"
     )
     return finish(figure, measure.name.replace("_", "-"), measure.title, caption)
@@ -143,13 +147,13 @@ def learning_curve(results: Results, measure: Measure) -> Plot:
 
 def timeline(results: Results) -> Plot:
     """Which worker ran which trial when, and what of it was learning."""
-    started = sorted(results.records, key=lambda record: (record.attempt, record.started_s))
+    started = sorted(results.rounds, key=lambda record: (record.attempt, record.started_s))
     workers = list(dict.fromkeys(record.worker for record in started))
     row_of = {worker: row for row, worker in enumerate(workers)}
     figure, axes = new_figure(75 + min(26 * len(workers), 400))
     together = trials_a_bar(results)
     trials, learning = [], []
-    for number, attempt in enumerate(attempts(results.records)):
+    for number, attempt in enumerate(attempts(results.rounds)):
         if number:
             axes.axvline(attempt.start, color=INK, linewidth=0.8, linestyle="--")
         for worker, own in neighbours(attempt, together):
@@ -165,7 +169,7 @@ def timeline(results: Results) -> Plot:
         axes.set_yticks([])
     axes.set(xlabel="seconds since the first trial began", ylim=(len(workers) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
-    spent, cost = slot_seconds(results.records), results.summary.cost
+    spent, cost = slot_seconds(results.rounds), results.summary.cost
     caption = (
         f"Thick bars are learning, drawn at the end of their trial: {percent(spent.share(spent.learning))} of the slots' time. "
         f"Thin bars are the rest of a trial: {percent(spent.share(spent.trial))}. "
@@ -181,8 +185,3 @@ def timeline(results: Results) -> Plot:
 def _bar(start: float, end: float, row: int, half: float) -> list[tuple[float, float]]:
     """The corners of a bar in a row, with half its width."""
     return [(start, row - half), (start, row + half), (end, row + half), (end, row - half)]
-
-
-def _on_axis(results: Results) -> Callable[[float | None], float]:
-    """Where a number of games stands on an axis; None, "never", stands above the budget."""
-    return lambda number: NEVER * results.budget if number is None else number

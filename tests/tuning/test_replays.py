@@ -1,0 +1,89 @@
+"""Replicates on other seeds: their journal, and what takes long is saved, and has a bound. Ray is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import records as made
+from tictactoe.core.hyperparameters import Hyperparameters
+from tictactoe.core.seeds import Stream
+from tictactoe.experiment import block
+from tictactoe.experiment import journal as journals
+from tictactoe.experiment.record import Task
+from tictactoe.experiment.replicates import Replicates
+from tictactoe.process.interrupt import Interrupt
+from tictactoe.tuning import replays
+from tictactoe.tuning.replays import Replays
+from tictactoe.tuning.trial import HUNG_SECONDS
+
+TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
+
+
+def test_a_saved_block_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, state = block.play, tmp_path / "state.npz"
+    whole = run(TASK, Hyperparameters(), str(state))[0]
+    assert not state.exists()
+    monkeypatch.setattr(block, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(block, "CHECKPOINT_SHARE", float("inf"))
+    assert run(TASK, Hyperparameters(), str(state))[0] == whole
+    saved = Replicates(TASK, Hyperparameters())
+    assert saved.restore(state) is None and saved.played > 0  # what an interruption would have left
+    assert run(TASK, Hyperparameters(), str(state))[0] == whole
+    assert run(TASK, Hyperparameters(), str(tmp_path / "no such folder" / "state.npz"))[0] == whole
+    state.write_bytes(b"damaged")
+    assert run(TASK, Hyperparameters(), str(state))[0] == whole
+
+
+def replays_of(folder: Path, **options: Any) -> Replays:
+    return Replays(made.settings(**options), Interrupt(), folder, print)
+
+
+def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:
+    slow, record = replays_of(tmp_path, seeds=4, trial_timeout=10.0), made.record(3)
+    for seeds, seconds in ((range(2), 10.0), (range(4), 10.0), (range(1, 9), 20.0)):
+        slow._require_in_time(record, seeds, seconds + HUNG_SECONDS)
+        late = r"trial_00003 took longer than --trial-timeout 10 s on other seeds than the search's; give it more"
+        with pytest.raises(RuntimeError, match=late):
+            slow._require_in_time(record, seeds, seconds + HUNG_SECONDS + 0.1)
+    replays_of(tmp_path)._require_in_time(record, range(2), 1e9)
+
+
+def test_what_has_been_run_is_read_from_the_journal(tmp_path: Path) -> None:
+    records = [made.record(index) for index in (3, 5)]
+    for index, (record, first, games) in enumerate(
+        [(records[0], 0, (400, None)), (records[1], 1, (500,)), (records[1], 0, (450,))]
+    ):
+        line = made.replay(index, trial=record.index, config=record.config, first=first, games_to_optimal=games)
+        journals.replays(tmp_path).append(line)
+    other = made.replay(3, stream=Stream.CONFIRMATION, trial=3, config=records[0].config, first=0, games_to_optimal=(None,))
+    journals.replays(tmp_path).append(other)
+    known = replays_of(tmp_path)
+    assert known.run(Stream.FRESH, records, 0, 2) == [(400, None), (450, 500)]  # nothing is missing, so no Ray is needed
+    assert known.run(Stream.FRESH, records[:1], 1, 2) == [(None,)]
+    assert known.run(Stream.CONFIRMATION, records[:1], 0, 1) == [(None,)]
+    assert (known.learner_cpu_s(Stream.FRESH), known.learner_cpu_s(Stream.CONFIRMATION)) == (1.5, 0.5)
+    assert replays_of(tmp_path / "another").learner_cpu_s(Stream.FRESH) == 0.0
+    later = tmp_path / replays.STATES / "race_trial_00003_4_4.npz"
+    later.parent.mkdir()
+    later.touch()
+    assert known.run(Stream.FRESH, records, 0, 1) == [(400,), (450,)]
+    assert later.exists()  # of a look that was interrupted; the search comes back to it
+
+
+def test_only_missing_seeds_are_run_in_blocks(tmp_path: Path) -> None:
+    record = made.record(3)
+    for index, (first, seeds) in enumerate([(2, 1), (5, 3)]):
+        line = made.replay(index, trial=3, config=record.config, first=first, games_to_optimal=(400,) * seeds)
+        journals.replays(tmp_path).append(line)
+    most = replays.BLOCK_GAMES // 50_000
+    known = replays_of(tmp_path, games=50_000)
+    assert list(known._missing(Stream.FRESH, record, 0, 9)) == [range(2), range(3, 5), range(8, 9)]
+    assert list(known._missing(Stream.FRESH, record, 6, 8)) == []
+    blocks = list(known._missing(Stream.CONFIRMATION, record, 0, 2 * most + 1))
+    assert blocks == [range(most), range(most, 2 * most), range(2 * most, 2 * most + 1)]
+    assert list(known._missing(Stream.FRESH, made.record(4), 0, 3)) == [range(3)]
+    long = replays_of(tmp_path, games=2 * replays.BLOCK_GAMES)
+    assert list(long._missing(Stream.CONFIRMATION, record, 0, 2)) == [range(1), range(1, 2)]
