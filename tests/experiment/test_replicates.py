@@ -139,7 +139,7 @@ def test_asha_judges_at_points_of_the_curve() -> None:
         replicates.advance(math.inf, replicates.next_rung)
         assert replicates.history[-1].games == replicates.games
         reached.append(replicates.games)
-    assert reached == [next(point for point in replicates.curve if point >= rung) for rung in (*rungs(2_000), 2_000)]
+    assert reached == [next(point for point in replicates.full if point >= rung) for rung in (*rungs(2_000), 2_000)]
     assert len(set(reached)) == 3
 
 
@@ -148,7 +148,7 @@ def test_a_capped_task_is_the_beginning_of_the_whole_one(tmp_path: Path, point: 
     whole = Replicates(TASK, CONFIG)
     cap = whole.grid[point]
     whole.advance(math.inf, cap)
-    assert cap in whole.curve  # at others the capped one is checked in full alone
+    assert cap in whole.full  # at others the capped one is checked in full alone
     capped = Replicates(replace(TASK, cap=cap), CONFIG)
     capped.advance(0.0, TASK.games)  # one chunk
     assert not capped.finished

@@ -45,7 +45,10 @@ def check_at(games: float, settings: Settings) -> int:
 )
 def test_sizes(options: dict[str, Any], expected: list[tuple[int, int, float]]) -> None:
     settings = made.settings(**options)
-    assert rounds(settings) == tuple(Round(trials, seeds, check_at(games, settings)) for trials, seeds, games in expected)
+    assert rounds(settings) == tuple(
+        Round(trials, seeds, check_at(games, settings), curve=number == len(expected) - 1)
+        for number, (trials, seeds, games) in enumerate(expected)
+    )
 
 
 def test_the_default_search_plays_a_hundredth_of_what_all_on_everything_would() -> None:

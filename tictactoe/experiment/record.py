@@ -46,6 +46,8 @@ class Task:
     """Number of the first replicate in its stream."""
     cap: int | None = None
     """Games, a point of the grid of checks, after which each replicate stops; None for the whole budget."""
+    curve: bool = True
+    """Whether a learning curve is kept. Each of its points costs several times what other checks do."""
 
 
 @dataclass(frozen=True, slots=True)

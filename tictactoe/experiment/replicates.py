@@ -66,7 +66,8 @@ class Replicates:
         board = Board.parse(task.board)
         self.grid = check_grid(board, task.games)
         self._end = len(self.grid) if task.cap is None else self.grid.index(task.cap) + 1
-        self.curve = curve_grid(self.grid[: self._end])
+        points = self.grid[: self._end]
+        self.full = curve_grid(points) if task.curve else points[-1:]
         """Where each replicate gets the full check."""
         seeds = [sequence(task.seed, task.stream, task.first + r) for r in range(task.seeds)]
         self.learners = [QLearner(board, hyperparameters, seed) for seed in seeds]
@@ -89,7 +90,7 @@ class Replicates:
     @property
     def next_rung(self) -> int:
         """Games after which ASHA judges next: at the first point of the curve at or after a rung. The budget after the last."""
-        judged = (next((point for point in self.curve if point >= rung), self.task.games) for rung in rungs(self.task.games))
+        judged = (next((point for point in self.full if point >= rung), self.task.games) for rung in rungs(self.task.games))
         return next((point for point in judged if point > self.games), self.task.games)
 
     @property
@@ -118,7 +119,7 @@ class Replicates:
                 self._check(r, point)
                 if time.monotonic() > deadline:
                     break
-            if point in self.curve and all(learner.games == point for learner in self.learners):
+            if self.task.curve and point in self.full and all(learner.games == point for learner in self.learners):
                 self.history.append(self._curve_point(point))
             if time.monotonic() > deadline:
                 break
@@ -203,7 +204,7 @@ class Replicates:
     def _check(self, r: int, point: int) -> None:
         """Check replicate `r`, which has played `point` games."""
         learner = self.learners[r]
-        if point in self.curve:
+        if point in self.full:
             self.checks[r] = check(learner)
             optimal = self.checks[r].optimal
         else:

@@ -50,6 +50,8 @@ class Round:
     """The search's seeds from the first on."""
     games: int
     """Games at which it ends, a point of the grid of checks."""
+    curve: bool = True
+    """Whether learning curves are kept: in the last round alone, since they would take half of the first one's time."""
 
 
 def rounds(settings: Settings) -> tuple[Round, ...]:
@@ -70,6 +72,7 @@ def rounds(settings: Settings) -> tuple[Round, ...]:
             round(between(number, LAST, step)),
             round(between(first_seeds, settings.seeds, step)),
             grid[bisect_left(grid, min(budget, between(first, last, step)))],
+            curve=step == steps,
         )
         for step in range(steps + 1)
     )

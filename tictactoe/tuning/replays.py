@@ -43,7 +43,7 @@ class Replays:
 
     def __init__(self, settings: Settings, interrupt: Interrupt, folder: Path, say: Callable[[str], None]) -> None:
         self._settings, self._interrupt = settings, interrupt
-        self._task = Task(settings.board, settings.seeds, settings.games, settings.seed)
+        self._task = Task(settings.board, settings.seeds, settings.games, settings.seed, curve=False)
         self._games: dict[tuple[Stream, Hyperparameters, int], int | None] = {}
         """Games to optimal by stream, configuration and seed."""
         self._learner_cpu_s: dict[Stream, float] = {}

@@ -20,7 +20,7 @@ from ray import tune
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
-from tictactoe.experiment.objective import at_most
+from tictactoe.experiment.objective import at_most, geometric_mean
 from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, warm_up
 from tictactoe.experiment.rounds import Round
@@ -67,12 +67,14 @@ class Batch:
     seeds: int
     games: int
     """After which each replicate stops."""
+    curve: bool
+    """Whether learning curves are kept."""
     trials: tuple[tuple[int, Hyperparameters], ...] = field(repr=False)  # Tune makes a label of it
     """Index and configuration of each."""
 
     @classmethod
     def of(cls, number: int, round: Round, trials: Sequence[tuple[int, Hyperparameters]]) -> Batch:
-        return cls(number, round.seeds, round.games, tuple(trials))
+        return cls(number, round.seeds, round.games, round.curve, tuple(trials))
 
     @property
     def name(self) -> str:
@@ -127,7 +129,7 @@ class QLearningTrial(tune.Trainable):
         self.batch: Batch = config["batch"]
         task = Task(**config["task"] | {"stream": Stream(config["task"]["stream"])})
         cap = self.batch.games if self.batch.games < task.games else None
-        self.task = replace(task, seeds=self.batch.seeds, cap=cap)
+        self.task = replace(task, seeds=self.batch.seeds, cap=cap, curve=self.batch.curve)
         self.execution = Execution(**config["execution"])
         self.waiting = deque(self.batch.trials)
         self.again = self._is_run_again()
@@ -325,8 +327,10 @@ def summary_line(progress: Progress) -> str:
     text = f"{percent(progress.share):>5}  {progress.games_per_s / 1e6:.2f}M games/s"
     if not progress.games:
         return f"{text}  before the first check"
-    return (
+    text = (
         f"{text}  {progress.games:,} games x {seeds}  solved {progress.solved}/{seeds}  "
-        f"median {games(progress.median)}  PAR-10 {games(progress.par10)}  "
-        f"exploitability {progress.exploitability:.3f}  loss vs random {progress.loss_vs_random:.4f}"
+        f"median {games(progress.median)}  geometric mean {games(geometric_mean(progress.mean_log))}"
     )
+    if math.isnan(progress.exploitability):  # no full check yet
+        return text
+    return f"{text}  exploitability {progress.exploitability:.3f}  loss vs random {progress.loss_vs_random:.4f}"

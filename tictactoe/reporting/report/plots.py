@@ -138,8 +138,8 @@ def learning_curve(results: Results, measure: Measure) -> Plot:
     axes.set(xlabel="games of self-play", ylabel=measure.title.lower(), ylim=(0, None))
     legend(figure, axes)
     caption = (
-        "Lines are medians over seeds. The winner's has a band from the 10 % to the 90 % quantile. Pale lines are all trials, "
-        "as far as each has played. "
+        "Lines are medians over seeds. The winner's has a band from the 10 % to the 90 % quantile. Pale lines are all trials "
+        "that a curve was kept of, in a race those of the last round. "
         f"{measure.meaning}{sampled(results)}"
     )
     return finish(figure, measure.name.replace("_", "-"), measure.title, caption)
