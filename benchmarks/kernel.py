@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import arguments, show, write
-from tictactoe.core.evaluation import check, check_grid, curve_grid, plays_optimally
+from tictactoe.core.evaluation import check, check_grid, curve_grid, train_and_check
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.experiment.replicates import warm_up
@@ -71,7 +72,7 @@ class CLearner(QLearner):
     def __init__(self, library: ctypes.CDLL, board: Board, hyperparameters: Hyperparameters, seed: int) -> None:
         super().__init__(board, hyperparameters, seed)
         self._train = library.train
-        self._c_settings = Settings(*self._settings)
+        self._c_settings = Settings(*self.settings)
         graph = self.moves.graph
         arrays = graph.outcome, graph.child, graph.first_node, graph.first_over, graph.first_edge, self.moves.entry
         self._c_moves = Moves(*(array.ctypes.data for array in arrays), board.cells)
@@ -130,7 +131,7 @@ def compiled(board: str, **options: Any) -> Callable[[int], None]:
 
 
 def plain_python() -> Callable[[int], None]:
-    """The 2-ply loop of `learner._train` with lists instead of arrays; an edge is its move's entry."""
+    """The 2-ply loop of `learner.play` with lists instead of arrays; an edge is its move's entry."""
     learner = QLearner(Board(), Hyperparameters(table="state-action", symmetry=False), 0)
     graph = learner.moves.graph
     table, child, outcome = learner.table.tolist(), graph.child.tolist(), graph.outcome.tolist()
@@ -185,28 +186,38 @@ def checks(board: str, budget: int, learners: int, **options: Any) -> list[dict[
     """What the checks of a learner that plays its whole budget cost beside its training, by the medians of several learners."""
     warm_up(board)
     grid = check_grid(Board.parse(board), budget)
-    full = np.isin(grid, curve_grid(grid))
-    clock = np.empty((learners, len(grid), 3))
+    full = curve_grid(grid)
+    seconds = []
     for seed in range(learners):
-        learner = QLearner(Board.parse(board), Hyperparameters(**options), seed)
-        for i, point in enumerate(grid):
-            clock[seed, i, 0] = time.perf_counter()
-            learner.train(point - learner.games)
-            clock[seed, i, 1] = time.perf_counter()
-            (check if full[i] else plays_optimally)(learner)
-            clock[seed, i, 2] = time.perf_counter()
-    training, checking = np.median(np.diff(clock), axis=0).T
+        alone, checked = (QLearner(Board.parse(board), Hyperparameters(**options), seed) for _ in range(2))
+        training = checking = curve = 0.0
+        for before, point in pairwise([0, *full]):
+            began = time.perf_counter()
+            alone.train(point - before)
+            trained = time.perf_counter()
+            train_and_check(checked, [games for games in grid if before < games <= point], None)
+            ended = time.perf_counter()
+            check(checked)
+            curve += time.perf_counter() - ended
+            checking += ended - trained
+            training += trained - began
+        seconds.append((training, checking - training, curve))
+    training, optimality, curve = np.median(seconds, axis=0)
     return [
         {
             "board": board,
             "table": options["table"] + (", symmetric" if options["symmetry"] else ""),
             "games": budget,
             "checks": name,
-            "number": int(which.sum()),
-            "ms each": 1e3 * checking[which].mean(),
-            "checks/training": checking[which].sum() / training.sum(),
+            "number": number,
+            "ms each": 1e3 * spent / number,
+            "checks/training": spent / training,
         }
-        for name, which in (("optimality", ~full), ("full", full), ("all", full | ~full))
+        for name, number, spent in (
+            ("optimality", len(grid), optimality),
+            ("full, for a learning curve", len(full), curve),
+            ("both", len(grid) + len(full), optimality + curve),
+        )
     ]
 
 

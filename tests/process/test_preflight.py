@@ -98,9 +98,8 @@ def test_as_many_trials_at_a_time_as_there_is_memory_for(check: Callable[..., Pr
     assert (result.fatal, result.notes, result.max_concurrent) == ([], [], None)
     result = check(short, num_cpus=2)
     assert (result.fatal, result.max_concurrent) == ([], 1)
-    assert result.notes == [
-        f"memory for 1 trial at a time instead of 2: limit {need.of(2) - 1:,} MiB; Ray and the program take 760, each trial {need.trial:.0f}"
-    ]
+    limit = f"limit {need.of(2) - 1:,} MiB; Ray and the program take 760, each trial {need.trial:.0f}"
+    assert result.notes == [f"memory for 1 trial at a time instead of 2: {limit}"]
     for options in ({"max_concurrent": 1}, {"num_samples": 1}, {"cpus_per_trial": 1.5}):
         assert check(short, num_cpus=2, **options).max_concurrent is None
     assert check(enough, num_cpus=3, max_concurrent=3).max_concurrent == 2

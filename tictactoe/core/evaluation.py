@@ -15,7 +15,7 @@ import numpy as np
 from tictactoe.core.compiled import kernel
 from tictactoe.core.game import Board
 from tictactoe.core.graph import Graph, graph
-from tictactoe.core.learner import QLearner
+from tictactoe.core.learner import QLearner, play
 from tictactoe.core.solution import game_value
 
 FACTOR = 1.1
@@ -77,6 +77,21 @@ def plays_optimally(learner: QLearner) -> bool:
     return bool(_never_worse(learner.moves, learner.table, game_value(learner.board)))
 
 
+def train_and_check(learner: QLearner, points: Sequence[int], since: int | None) -> int | None:
+    """Train a learner up to each of these numbers of games, ascending, and see there whether it plays optimally.
+
+    Returns after which of them it has done so from then on, None where it does not at the last one. `since` is the same as it
+    was before. One by one, `train` and `plays_optimally` would come to the same, but a call of compiled code takes as long as
+    some fifty games.
+    """
+    value = game_value(learner.board)
+    optimal_since = _train_and_check(
+        np.array(points), learner.games, learner.settings, learner.table, learner.generator, learner.moves, value, since or 0
+    )
+    learner.games = points[-1]
+    return int(optimal_since) or None
+
+
 def evaluate(learner: QLearner, settled: bool = False) -> Evaluation:
     """Check and odds of the learner's greedy policy; when `settled`, with the first of tied moves always taken."""
     game, greedy = learner.moves.graph, greedy_edges(learner)
@@ -128,6 +143,19 @@ def check_grid(board: Board, budget: int) -> list[int]:
 def curve_grid(grid: Sequence[int]) -> list[int]:
     """The points of a grid of checks at which the whole `check` is made, for a learning curve: every fifth, and the last."""
     return [*grid[:-1:CURVE_STEP], grid[-1]]
+
+
+@kernel
+def _train_and_check(points, games, settings, table, generator, moves, value, since):
+    """Play up to each of `points`, int64 (n,), from `games` games on; the games since which play has been optimal, or 0."""
+    for point in points:
+        play(point - games, games, settings, table, generator, moves)
+        games = point
+        if not _never_worse(moves, table, value):
+            since = 0
+        elif since == 0:
+            since = point
+    return since
 
 
 @kernel

@@ -57,7 +57,7 @@ class QLearner:
         """Games played so far."""
         self.generator = seed.generate_state(4, np.uint64)
         """State of the xoshiro256++ generator, uint64 (4,)."""
-        self._settings = _Settings(
+        self.settings = _Settings(
             h.alpha_start,
             h.alpha_end,
             h.alpha_decay,
@@ -68,10 +68,11 @@ class QLearner:
             h.bootstrap == "negamax",
             h.replay == "backward",
         )
+        """The hyperparameters, for the kernel."""
 
     def train(self, games: int) -> None:
         """Play `games` more games of self-play, learning from each."""
-        _train(games, self.games, self._settings, self.table, self.generator, self.moves)
+        play(games, self.games, self.settings, self.table, self.generator, self.moves)
         self.games += games
 
     def state(self) -> dict[str, Any]:
@@ -110,10 +111,10 @@ def _scheduled(start, end, decay, game):
 
 
 @kernel
-def _train(games, first_game, settings, table, generator, moves):
+def play(games, first_game, settings, table, generator, moves):
     """Play and learn from `games` games, the first of which has the number `first_game`.
 
-    Changes `table`, float64 (entries,), and `generator`, uint64 (4,). `settings` is a `_Settings`, `moves` the board's
+    Changes `table`, float64 (entries,), and `generator`, uint64 (4,). `settings` is a `QLearner`'s, `moves` the board's
     `MoveGraph`.
     """
     # Out of the tuples first: reading an array out of one in a loop costs more than the rest.

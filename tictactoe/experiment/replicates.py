@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 
 from tictactoe import files
-from tictactoe.core.evaluation import Check, check, check_grid, curve_grid, plays_optimally
+from tictactoe.core.evaluation import Check, check, check_grid, curve_grid, train_and_check
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.seeds import sequence
@@ -22,7 +22,7 @@ from tictactoe.experiment.objective import bounds, mean_log, par10
 from tictactoe.experiment.record import FORMAT, CurvePoint, Progress, Task, from_json
 
 CHUNK = 50_000
-"""Games between two looks at the clock; no result depends on it."""
+"""Games of a replicate between two looks at the clock, or not many more; no result depends on it."""
 REDUCTION = 3
 """ASHA lets the best third of the trials pass each rung."""
 UNCHECKED = Check(math.nan, math.nan)
@@ -32,7 +32,7 @@ def warm_up(board: str) -> None:
     """Compile, or load from the cache, all that training calls, and what it looks up for this board."""
     learner = QLearner(Board.parse(board), Hyperparameters(), 0)
     learner.train(1)
-    plays_optimally(learner)
+    train_and_check(learner, [2], None)
     check(learner)
 
 
@@ -110,26 +110,43 @@ class Replicates:
         """
         start = time.process_time()
         while not self.finished and self.games < target:
-            point = self.grid[self.points]
+            stop = self._next_stop(target)
             for r, learner in enumerate(self.learners):
-                if learner.games == point:
-                    continue
-                if not _train_to(learner, point, deadline):
+                if learner.games < stop and not self._train(r, stop, deadline):
                     break
-                self._check(r, point)
-                if time.monotonic() > deadline:
-                    break
-            if self.task.curve and point in self.full and all(learner.games == point for learner in self.learners):
-                self.history.append(self._curve_point(point))
+            if self.task.curve and stop in self.full and all(learner.games == stop for learner in self.learners):
+                self.history.append(self._curve_point(stop))
             if time.monotonic() > deadline:
                 break
         self.learner_cpu_s += time.process_time() - start
+
+    def _next_stop(self, target: int) -> int:
+        """Where all replicates meet next: not beyond a full check nor the target, and not much more than `CHUNK` games on."""
+        far = min(target, self.games + CHUNK)
+        later = self.grid[self.points : self._end]
+        return next((point for point in later if point in self.full or point >= far), later[-1])
+
+    def _train(self, r: int, stop: int, deadline: float) -> bool:
+        """Train and check replicate `r` up to so many games, a point of the grid; whether the time was enough."""
+        learner = self.learners[r]
+        while learner.games < stop:
+            near = min(stop, learner.games + CHUNK)
+            points = self.grid[bisect_right(self.grid, learner.games) : bisect_right(self.grid, near)]
+            if points:
+                self.games_to_optimal[r] = train_and_check(learner, points, self.games_to_optimal[r])
+            else:
+                learner.train(near - learner.games)
+            if learner.games == stop and stop in self.full:
+                self.checks[r] = check(learner)
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def progress(self) -> Progress:
         """How far they have come.
 
         `games` is the last grid point that all have passed; the numbers about what they learned are of each one's last
-        (full) check, which may be the next point's.
+        check, full or not, which may be at a later point.
         """
         least = bounds(self.games_to_optimal, self.games, self.grid)
         return Progress(
@@ -201,19 +218,6 @@ class Replicates:
         self.learner_cpu_s, self.earlier_cpu_s = learner_cpu_s, earlier_cpu_s
         return None
 
-    def _check(self, r: int, point: int) -> None:
-        """Check replicate `r`, which has played `point` games."""
-        learner = self.learners[r]
-        if point in self.full:
-            self.checks[r] = check(learner)
-            optimal = self.checks[r].optimal
-        else:
-            optimal = plays_optimally(learner)
-        if not optimal:
-            self.games_to_optimal[r] = None
-        elif self.games_to_optimal[r] is None:
-            self.games_to_optimal[r] = point
-
     def _curve_point(self, games: int) -> CurvePoint:
         values = np.array([(c.exploitability, c.loss_vs_random) for c in self.checks])
         exploitability, loss = np.quantile(values, (0.1, 0.5, 0.9), axis=0).T.round(6).tolist()
@@ -234,12 +238,3 @@ class Replicates:
 def _table_name(replicate: int) -> str:
     """A replicate's table in a saved state."""
     return f"table_{replicate}"
-
-
-def _train_to(learner: QLearner, games: int, deadline: float) -> bool:
-    """Train a learner up to so many games in all; whether it got there before the monotonic clock `deadline`."""
-    while learner.games < games:
-        learner.train(min(CHUNK, games - learner.games))
-        if time.monotonic() > deadline:
-            break
-    return learner.games == games

@@ -75,10 +75,11 @@ class Relay(tune.Callback):
         written = self._write(list(ended.values()))  # all at once, since the disk takes its time
         for report in reports:
             self._tell_start(report.index, configs[report.index])
-            for observer in self._observers if not report.error else ():
-                if report.note:
-                    observer.trial_noted(report.index, report.note)
-                observer.trial_reported(report.index, report.progress, report.final)
+            if progress := report.progress:
+                for observer in self._observers:
+                    if report.note:
+                        observer.trial_noted(report.index, report.note)
+                    observer.trial_reported(report.index, progress, report.final)
             if report.index in ended and ended[report.index] in written:
                 self._tell_end(ended[report.index])
 

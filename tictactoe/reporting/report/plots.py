@@ -123,7 +123,8 @@ def _mark_rounds(axes: Axes, results: Results) -> None:
 def learning_curve(results: Results, measure: Measure) -> Plot:
     """A measure over games of self-play: the winner with its band, others beside it."""
     figure, axes = new_figure(220)
-    pale = [[(point.games, getattr(point, measure.name)[1]) for point in record.history] for record in drawn(results)]
+    curves = [record.history for record in drawn(results) if record.history]
+    pale = [[(point.games, getattr(point, measure.name)[1]) for point in curve] for curve in curves]
     axes.add_collection(LineCollection(pale, colors=MUTED, linewidths=0.7, alpha=0.35, zorder=1))
     for place, record in enumerate(with_curves(results, len(DASHES))):
         played = [point.games for point in record.history]
