@@ -54,10 +54,15 @@ class Round:
     """Whether learning curves are kept: in the last round alone, since they would take half of the first one's time."""
 
 
+def races(settings: Settings) -> bool:
+    """Whether a search has several rounds; else there is one, of everybody and everything, as in `--scheduler none`."""
+    return settings.scheduler == "race" and settings.num_samples > LAST
+
+
 def rounds(settings: Settings) -> tuple[Round, ...]:
-    """The rounds of a search, in their order; without a race there is one, of everybody and everything."""
+    """The rounds of a search, in their order."""
     number, budget = settings.num_samples, settings.games
-    if settings.scheduler != "race" or number <= LAST:
+    if not races(settings):
         return (Round(number, settings.seeds, budget),)
     steps = max(1, round(math.log(number / LAST, DROP)))
     grid = check_grid(Board.parse(settings.board), budget)
