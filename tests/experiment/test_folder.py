@@ -205,6 +205,24 @@ def test_a_finished_search_is_left_alone(finished: Path, reopen: Open) -> None:
     assert {file: file.read_bytes() for file in finished.iterdir()} == before
 
 
+def test_a_finished_race_is_left_alone_until_one_of_its_rounds_is_missing(path: Path, reopen: Open) -> None:
+    reopen()
+    first = [made.record(index, stopped=True) for index in range(2)]
+    last, failed = made.record(0, round=1), made.failure(1, round=1)
+    made.write_search(path, [last], [failed], rounds=(made.round_summary(first), made.round_summary([last])))
+    for record in first:
+        journal.trials(path).append(record)
+    folder = reopen()
+    assert (folder.notes, folder.finished) == ([], True)
+    journal.trials(path).rewrite([first[1], last, failed])
+    folder = reopen()
+    assert (folder.notes, folder.finished) == (["journal.jsonl lacks 1 trial: run again"], False)
+    with folder.unfinished_until_written(lambda: True):
+        content = summaries.read(path)
+    assert content is not None
+    assert (content.num_trials, content.num_errors) == (2, 1)
+
+
 @pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("name", ["trials.csv", "policy.json"])
 def test_a_damaged_file_is_named_and_the_search_not_finished(finished: Path, reopen: Open, name: str, missing: bool) -> None:

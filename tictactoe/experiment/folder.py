@@ -141,8 +141,9 @@ class Folder:
         content = summary.read(self.path)
         damage = self._damage(content, len(entries))
         self.notes += lines or damage
-        self._num_finished = sum(isinstance(entry, Record) for entry in entries)
-        self._failures = [entry for entry in entries if isinstance(entry, Failure)]
+        latest = {entry.index: entry for entry in entries}.values()
+        self._num_finished = sum(isinstance(entry, Record) for entry in latest)
+        self._failures = [entry for entry in latest if isinstance(entry, Failure)]
         self._final = [failure.is_final(self._settings) for failure in self._failures]
         self.finished = isinstance(content, Summary) and not damage and all(self._final) and not self._has_more_time(content)
         """Whether this search had been carried through when it was opened, and its files were as they were written.
@@ -156,14 +157,14 @@ class Folder:
         before, now = content.settings.time_budget, self._settings.time_budget
         return content.truncated and (now is None or (before is not None and now > before))
 
-    def _damage(self, content: Summary | Unfinished | None, trials: int) -> list[str]:
-        """What is damaged in the files of a finished search with so many trials, and what will be done about it."""
+    def _damage(self, content: Summary | Unfinished | None, entries: int) -> list[str]:
+        """What is damaged in the files of a finished search with so many journal entries, and what will be done about it."""
         if content is None:
             return ["summary.json is damaged: written again"] if (self.path / summary.FILE).exists() else []
         if not isinstance(content, Summary):
             return []
-        missing = content.num_trials - trials
-        notes = [f"journal.jsonl lacks {count(missing, 'trial')}: run again"] if missing else []
+        missing = sum(one.trials for one in content.rounds) + content.num_errors - entries
+        notes = [f"journal.jsonl lacks {count(missing, 'trial')}: run again"] if missing > 0 else []
         damaged = [name for name, digest in content.files.items() if files.sha256(self.path / name) != digest]
         return notes + [f"{name} is missing or damaged: written again" for name in damaged]
 
