@@ -84,7 +84,7 @@ import sys
 sys.path.insert(0, sys.argv.pop(1))
 import main
 from tictactoe.experiment import space
-space.SPACE["table"] = sys.argv.pop(1)
+space.SPACE["table"] = space.LARGE["table"] = sys.argv.pop(1)
 main.run()
 """
 """The program with another search space."""
@@ -117,7 +117,7 @@ def against_the_estimate(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for name in options.case or CASES:
         case = CASES[name]
-        space.SPACE["table"] = case.table
+        space.SPACE["table"] = space.LARGE["table"] = case.table
         estimated = memory.need(Board.parse(case.board), case.seeds).of(TRIALS)
         trials, end = measure_processes(case)
         peak = max(trials, end)

@@ -96,7 +96,7 @@ class Progress(Scores):
     played: int
     """Games of all replicates together."""
     share: float
-    """`played` over the budgets of all replicates."""
+    """`played` over what all replicates are to play: their budgets, or a round's games."""
     earlier_cpu_s: float
     """What of `learner_cpu_s` was used in earlier attempts."""
     history: tuple[CurvePoint, ...]
