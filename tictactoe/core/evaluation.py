@@ -126,8 +126,8 @@ def check_grid(board: Board, budget: int) -> list[int]:
 
     The first is after 100 games on small boards. On others, where a check costs as much as thousands of games, it is a third of
     the number of positions. So checks take 7 % of the training of symmetric afterstates with 50,000 games on 3x3x3, and 10 %
-    with 3 million on 4x4x4. Those of `curve_grid`, where a curve is kept, take 7 and 5 % more. Without symmetry there is more to
-    check: 11 and 22 % on 3x3x3 (benchmarks/kernel.py). Raises ValueError for a budget below the first check.
+    with 3 million on 4x4x4. Those of `curve_grid`, where a curve is kept, take 7 and 5 % more. Without symmetry the two take 11
+    and 22 % on 3x3x3 (benchmarks/kernel.py). Raises ValueError for a budget below the first check.
     """
     positions = graph(board, True).nodes
     first = 100 if positions <= FINE_GRID else positions // 3

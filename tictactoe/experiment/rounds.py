@@ -51,7 +51,7 @@ class Round:
     games: int
     """Games at which it ends, a point of the grid of checks."""
     curve: bool = True
-    """Whether learning curves are kept: in the last round alone, since they would take about half of the first one's time."""
+    """Whether learning curves are kept: in the last round alone, since they would take more than half of the first one's."""
 
 
 def races(settings: Settings) -> bool:
