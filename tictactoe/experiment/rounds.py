@@ -52,7 +52,7 @@ class Round:
     games: int
     """Games at which it ends, a point of the grid of checks."""
     curve: bool = True
-    """Whether learning curves are kept: in the last round alone, since they would take more than half of the first one's."""
+    """Whether learning curves are kept: in the last round alone. They would take more than half of the first one's time."""
 
 
 def races(settings: Settings) -> bool:
