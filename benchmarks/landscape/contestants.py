@@ -82,11 +82,16 @@ CONTESTS = [
         "Fewer seeds",
         tuple(
             Tuner(f"{name}, {seeds} seeds", search, HALF, seeds)
-            for name, search in (("random", tuners.random), ("ASHA", tuners.asha), ("race", tuners.race))
+            for name, search in (
+                ("random", tuners.random),
+                ("ASHA", tuners.asha),
+                ("race", tuners.race),
+                ("Optuna SuccessiveHalvingPruner", HALVING),
+            )
             for seeds in (16, 8)
         ),
     ),
 ]
 if smac.INSTALLED:
-    # Sizes are replicates, not configurations. A repetition takes half a minute.
-    CONTESTS.append(Contest("SMAC3, by replicates", (Tuner("SMAC3", smac.smac, (50, 100)),), most=6))
+    # Sizes are replicates, not configurations. A repetition takes a minute and more.
+    CONTESTS.append(Contest("SMAC3, by replicates", (Tuner("SMAC3", smac.smac, (50, 100, 200)),), most=6))
