@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter
 
 from tictactoe.reporting.report.drawing import DPI, style, unlabelled
 
@@ -24,7 +24,7 @@ LOOKS = {
     "Optuna TPE": ("#cc79a7", "s", "-"),
     "ASHA": ("#009e73", "^", "-"),
     "race (default)": ("#0084d1", "D", "-"),
-    "race, Optuna TPE": ("#56b4e9", "*", ""),
+    "race, Optuna TPE": ("#56b4e9", "*", "-"),
     "Optuna SuccessiveHalvingPruner": ("#e69f00", "v", "--"),
     "Optuna HyperbandPruner": ("#d55e00", "<", "--"),
     "Optuna WilcoxonPruner": ("#a06cd5", ">", "--"),
@@ -45,12 +45,12 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path) -> None:
                     games, regret = ([row[key] for row in points] for key in ("games M", "regret %"))
                     low, high = ([abs(row[key] - row["regret %"]) for row in points] for key in ("from", "to"))
                     axes.errorbar(
-                        games, regret, [low, high], label=tuner, color=colour, marker=marker, linestyle=line or "none",
-                        markersize=11 if marker == "*" else 6, linewidth=1.6, elinewidth=0.9, capsize=2,
+                        games, regret, [low, high], label=tuner, color=colour, marker=marker, linestyle=line,
+                        markersize=9 if marker == "*" else 6, linewidth=1.6, elinewidth=0.9, capsize=2,
                     )  # fmt: skip
             axes.set(xscale="log", yscale="log", xlabel="games of self-play (millions)", ylabel="regret of the winner, %")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_major_formatter("{x:g}")
             for axis in (axes.xaxis, axes.yaxis):
                 unlabelled(axis)
             figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2)

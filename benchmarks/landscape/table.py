@@ -32,7 +32,7 @@ from tictactoe.experiment.replicates import Replicates, rungs
 from tictactoe.experiment.space import sample
 
 PATH = Path(__file__).with_name("table.npz")
-CONFIGURATIONS, SEEDS = 256, 200
+CONFIGURATIONS, SEEDS = 512, 200
 TASK = Task("3x3x3", SEEDS, 50_000, seed=2**40, stream=Stream.SEARCH)
 """What each configuration runs. No search has this seed by accident."""
 LOSS_UNITS = 10_000

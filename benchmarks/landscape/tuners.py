@@ -21,6 +21,8 @@ from tictactoe.experiment.replicates import REDUCTION
 from tictactoe.experiment.space import distributions, hyperparameters
 from tictactoe.settings import Settings
 
+SEEDS: int = Settings.model_fields["seeds"].default
+"""Of the program's default search."""
 GENERATIONS = 8
 """Optuna is told of the first round of a race so many times."""
 
@@ -47,21 +49,16 @@ class Tuner:
     search: Search
     sizes: tuple[int, ...]
     """Numbers of configurations. At most half of the table is tried: where all is tried, nothing is left to regret."""
-    seeds: int = 32
+    seeds: int = SEEDS
     changes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """What is changed in the program, by module of the room `experiment`."""
 
-    def outcomes(self, landscape: Landscape, repetition: int) -> list[Outcome]:
-        """Of one repetition, by size."""
-        most = len(landscape.configurations) // 2
-        return self.run(landscape, repetition, [size for size in self.sizes if size <= most] or [most])
-
-    def run(self, landscape: Landscape, repetition: int, sizes: Sequence[int]) -> list[Outcome]:
-        """The same with other sizes."""
+    def outcomes(self, landscape: Landscape, repetition: int, sizes: Sequence[int] = ()) -> list[Outcome]:
+        """Of one repetition, by size; of other sizes where there are any."""
         with ExitStack() as stack:
             for module, values in self.changes.items():
                 stack.enter_context(patch.multiple(f"tictactoe.experiment.{module}", **values))
-            return list(self.search(Replay(landscape, repetition), sizes, self.seeds))
+            return list(self.search(Replay(landscape, repetition), sizes or self.sizes, self.seeds))
 
 
 def settings(size: int, seeds: int, scheduler: str) -> Settings:
