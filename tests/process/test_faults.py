@@ -159,12 +159,13 @@ def test_optuna_goes_on_to_the_same_end(
     finish: Run, joined: dict[str, str], scheduler: str, request: pytest.FixtureRequest
 ) -> None:
     """A race is killed in a generation, and in its last round; ASHA when Optuna has been told of some trials."""
+    options: tuple[str, ...] = OPTUNA_RACE
+    kills = ["journal.jsonl:43", "journal.jsonl:70"]
     if scheduler == "race":
-        options, kills = OPTUNA_RACE, ["journal.jsonl:43", "journal.jsonl:70"]
         undisturbed = request.getfixturevalue("optuna_digest")
     else:
-        asha = ("--scheduler", "asha", "--max-concurrent", "1", "--search", "optuna")
-        options, kills = (*JOB, *asha, "--num-samples", "14", "--games", "20000"), ["journal.jsonl:11"]
+        asha = ("--scheduler", "asha", "--max-concurrent", "1", "--num-samples", "14", "--seeds", "16")
+        options, kills = (*OPTUNA_RACE, *asha), ["journal.jsonl:11"]
         undisturbed = digest_of(finish(*options, **joined)[1])
     first = ["--fresh"]
     for kill in kills:

@@ -154,9 +154,7 @@ def test_all_trials_failing_is_exit_1_now_and_the_next_time(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [("--search", "optuna"), ("--scheduler", "asha"), ("--search", "optuna", "--scheduler", "asha")]
-)
+@pytest.mark.parametrize("options", [("--scheduler", "none", "--search", "optuna"), ("--scheduler", "asha")])
 def test_searchers_and_schedulers(finish: Run, joined: dict[str, str], summary: Read, options: tuple[str, ...]) -> None:
     code, output, errors = finish(*SMALL, *options, "--num-samples", "10", **joined)
     assert (code, errors) == (0, "")
