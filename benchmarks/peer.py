@@ -52,7 +52,7 @@ def main() -> None:
     for _ in range(options.repetitions):
         run = search(
             "--num-cpus", str(options.slots), "--num-samples", str(options.samples), "--seeds", str(options.seeds),
-            "--games", str(options.games), WANDB_MODE="disabled",
+            "--games", str(options.games), "--scheduler", "none", WANDB_MODE="disabled",
         )  # fmt: skip
         journal = run["journal"]
         span = max(r["ended_s"] for r in journal) - min(r["started_s"] for r in journal)

@@ -102,7 +102,7 @@ def test_another_process_holds_it(path: Path, reopen: Open) -> None:
     [
         ({"seed": 1}, "seed"),
         ({"games": 20_000, "seeds": 3}, "games, seeds"),
-        ({"search": "optuna"}, "search, versions"),
+        ({"search": "optuna"}, "lag, search, versions"),
         ({"search": "optuna", "scheduler": "none"}, "lag, scheduler, search, versions"),
         ({"scheduler": "asha", "board": "3x4x3"}, "board, scheduler"),
     ],

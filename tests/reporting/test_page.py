@@ -316,7 +316,7 @@ def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, mon
         race.stages_plot(large),
         plots.games_to_optimal(large),
         plots.learning_curve(large, plots.MEASURES[0]),
-        configurations.hyperparameter(large, "gamma"),
+        *configurations.hyperparameters(large),
         configurations.parallel_coordinates(large),
     ):
         assert plot.caption.endswith(left_out)

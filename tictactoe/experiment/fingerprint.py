@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tictactoe.experiment.record import FORMAT
+from tictactoe.experiment.rounds import races
 from tictactoe.experiment.space import describe
 from tictactoe.settings import Settings
 
@@ -19,7 +20,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     """What decides the results, and so names a search, and must be equal for a search to go on; JSON types."""
     packages = ["ray", "numpy", *(["optuna"] if settings.search == "optuna" else [])]
     shared = settings.model_dump(include={"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"})
-    if settings.search == "optuna" and settings.scheduler != "race":
+    if settings.search == "optuna" and not races(settings):
         shared["lag"] = LAG
     return shared | {
         "format": FORMAT,

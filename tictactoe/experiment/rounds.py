@@ -27,8 +27,9 @@ from tictactoe.core.game import Board
 from tictactoe.experiment.record import Failure, Record
 from tictactoe.settings import Settings
 
-LAST = 16
-"""Configurations of the last round, twice as many as finalists."""
+LAST, FEW = 16, 8
+"""Configurations of the last round: of more than `LAST` a quarter, but at most that many, twice as many as finalists, and at
+least `FEW`, as many as those."""
 DROP = 6.0
 """About one of so many configurations goes on to the next round."""
 FIRST_SEEDS = 4
@@ -54,14 +55,21 @@ class Round:
     """Whether learning curves are kept: in the last round alone, since they would take half of the first one's time."""
 
 
+def races(settings: Settings) -> bool:
+    """Whether a search has several rounds; else there is one, of everybody and everything, as in `--scheduler none`."""
+    return settings.scheduler == "race" and settings.num_samples > LAST
+
+
 def rounds(settings: Settings) -> tuple[Round, ...]:
-    """The rounds of a search, in their order; without a race there is one, of everybody and everything."""
+    """The rounds of a search, in their order."""
     number, budget = settings.num_samples, settings.games
-    if settings.scheduler != "race" or number <= LAST:
+    if not races(settings):
         return (Round(number, settings.seeds, budget),)
-    steps = max(1, round(math.log(number / LAST, DROP)))
+    last = max(FEW, min(LAST, number // 4))
+    steps = max(1, round(math.log(number / last, DROP)))
     grid = check_grid(Board.parse(settings.board), budget)
-    first, last = max(FIRST_SHARE * budget, FIRST_CHECKS * grid[0]), max(LAST_SHARE * budget, LAST_CHECKS * grid[0])
+    first_games = max(FIRST_SHARE * budget, FIRST_CHECKS * grid[0])
+    last_games = max(LAST_SHARE * budget, LAST_CHECKS * grid[0])
     first_seeds = min(FIRST_SEEDS, settings.seeds)
 
     def between(start: float, end: float, step: int) -> float:
@@ -69,9 +77,9 @@ def rounds(settings: Settings) -> tuple[Round, ...]:
 
     return tuple(
         Round(
-            round(between(number, LAST, step)),
+            round(between(number, last, step)),
             round(between(first_seeds, settings.seeds, step)),
-            grid[bisect_left(grid, min(budget, between(first, last, step)))],
+            grid[bisect_left(grid, min(budget, between(first_games, last_games, step)))],
             curve=step == steps,
         )
         for step in range(steps + 1)

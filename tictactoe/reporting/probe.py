@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from tictactoe import env_file
 from tictactoe.experiment.fingerprint import search_name
+from tictactoe.experiment.rounds import races
 from tictactoe.reporting.server import PROBE_SECONDS, Offline, Server, UnknownEntity, ask
 from tictactoe.text import one_line, reason
 
@@ -85,7 +86,7 @@ class Probe:
         return f"W&B: {why}; runs are kept offline{self._grouped()}, `{command}` sends them later"
 
     def _grouped(self) -> str:
-        many = self._settings.num_samples > RUN_EACH_UP_TO and self._settings.scheduler != "race"
+        many = self._settings.num_samples > RUN_EACH_UP_TO and not races(self._settings)
         return f", {RUN_EACH_UP_TO:,} trials in each run" if many else ""
 
     def _decide(self) -> tuple[str, str]:

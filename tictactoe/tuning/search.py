@@ -20,7 +20,7 @@ from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Record, Task
 from tictactoe.experiment.results import Outcome, all_failed
-from tictactoe.experiment.rounds import Standing, rounds, standing
+from tictactoe.experiment.rounds import Standing, races, rounds, standing
 from tictactoe.experiment.slots import slot_seconds
 from tictactoe.experiment.space import draws
 from tictactoe.experiment.summary import RoundSummary, TrialsCost
@@ -100,7 +100,7 @@ def startable(settings: Settings, before: Standing) -> int:
     first = before.missing[0]
     if settings.search != "optuna" or before.number:
         return len(before.missing)
-    if settings.scheduler == "race":
+    if races(settings):
         size = generation(settings.num_samples)
         return sum(index // size == first // size for index in before.missing)
     return sum(index < first + LAG for index in before.missing)
@@ -138,7 +138,7 @@ def _fit(
     heard = [*observers, searcher] if isinstance(searcher, RaceSearch) else observers
     relay = Relay(journal, attempt, heard, interrupt.end_fit, interrupt.event.is_set, state_dir, settings.games)
     tuner = _tuner(settings, folder, execution, searcher, before, relay)
-    controller.use(at_a_time if settings.scheduler == "race" else 0)
+    controller.use(at_a_time if races(settings) else 0)
     interrupt.fitting = True
     try:
         if not interrupt.event.is_set():
@@ -200,7 +200,7 @@ def _clear(state_dir: Path, before: Standing) -> None:
 def _searcher(settings: Settings, before: Standing, at_a_time: int, observers: Sequence[Observer]) -> Searcher:
     """What hands out the missing trials."""
     drawn = partial(draws, settings.seed, settings.board)
-    if settings.scheduler == "race":
+    if races(settings):
         source = Suggested(Study(settings.seed, settings.board)) if settings.search == "optuna" else Drawn(drawn)
         return RaceSearch(rounds(settings), source, before.records, before.failures, at_a_time, observers)
     (whole,) = rounds(settings)

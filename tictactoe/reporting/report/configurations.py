@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tictactoe.experiment.results import Results
 from tictactoe.reporting.report.data import Value, drawn, kind, levels, numbers, sampled, spans_decades, values
@@ -20,6 +22,7 @@ from tictactoe.reporting.report.drawing import (
     Plot,
     finish,
     games_axis,
+    lay_out_alike,
     legend,
     new_figure,
     scatter,
@@ -29,8 +32,18 @@ from tictactoe.reporting.report.importance import Importance
 from tictactoe.text import games, percent, plain_name, short
 
 
-def hyperparameter(results: Results, name: str) -> Plot:
-    """One hyperparameter against the objective."""
+def hyperparameters(results: Results) -> list[Plot]:
+    """Each hyperparameter against the objective."""
+    figures = [_hyperparameter(results, name) for name in results.searched]
+    lay_out_alike(figures)
+    plots = []
+    for figure, name in zip(figures, results.searched, strict=True):
+        caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}.{sampled(results)}"
+        plots.append(finish(figure, f"hyperparameter-{name}", f"Games to optimal over {plain_name(name)}", caption))
+    return plots
+
+
+def _hyperparameter(results: Results, name: str) -> Figure:
     figure, axes = new_figure(195)
     column = values(results.records, name)
     choices, places = levels(column), numbers(column)
@@ -43,6 +56,8 @@ def hyperparameter(results: Results, name: str) -> Plot:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda number, place: short(number))
         unlabelled(axes.xaxis)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))  # more labels may touch
     place_of = dict(zip((record.index for record in results.records), places, strict=True))
     shown = drawn(results)
     kinds, means = [kind(results, record) for record in shown], [record.geometric_mean for record in shown]
@@ -51,8 +66,7 @@ def hyperparameter(results: Results, name: str) -> Plot:
     axes.plot(at, results.winner.geometric_mean, "D", markersize=8, markerfacecolor="none", color=INK, zorder=5)
     games_axis(axes, "y")
     axes.set(xlabel=plain_name(name), ylabel="geometric mean of games")
-    caption = f"The winner's {plain_name(name)} is {short(getattr(results.winner.config, name))}.{sampled(results)}"
-    return finish(figure, f"hyperparameter-{name}", f"Games to optimal over {plain_name(name)}", caption)
+    return figure
 
 
 def importance(shares: dict[str, Importance]) -> Plot:

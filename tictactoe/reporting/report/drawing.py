@@ -21,6 +21,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 
 WIDTH = 340
 """Points. A phone shows about so many, so text keeps its size there."""
+HALF_A_LABEL = 16
+"""Points."""
 DPI = 180
 """Of PNG."""
 COLOURS = {
@@ -147,14 +149,29 @@ def scatter(axes: Axes, kinds: Sequence[str], x: Sequence[float], y: Sequence[fl
             axes.plot(xs, ys, markersize=size, linestyle="", alpha=0.8, label=look.label, **style)
 
 
+def lay_out(figure: Figure) -> None:
+    """Make room for all labels, once: each `savefig` would do that anew, and draw the figure once more for it."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
+def lay_out_alike(figures: Sequence[Figure]) -> None:
+    """Make room in the first figure, and as much in the others, whose labels are as large: that takes a third of their time.
+
+    Each has one axes. On the right there is room for half a label.
+    """
+    lay_out(figures[0])
+    place = figures[0].axes[0].get_position()
+    for figure in figures:
+        figure.set_layout_engine(None)
+        figure.axes[0].set_position((place.x0, place.y0, 1 - HALF_A_LABEL / WIDTH - place.x0, place.height))
+
+
 def finish(figure: Figure, name: str, title: str, caption: str) -> Plot:
     """The figure as a `Plot`."""
+    lay_out(figure)
     png, svg = io.BytesIO(), io.StringIO()
-    # Laid out once: each `savefig` would do that anew, and draw the figure once more for it.
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    figure.set_layout_engine(None)
     figure.savefig(png, format="png", facecolor="white")
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     return Plot(name, title, caption, _inline(svg.getvalue(), name), png.getvalue())

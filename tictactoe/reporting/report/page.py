@@ -114,8 +114,7 @@ def make_chapters(results: Results) -> list[Chapter]:
             trials.append(configurations.parallel_coordinates(results))
         chapters.append(Chapter("All trials", "plots.html", trials))
         if results.searched:
-            single = [configurations.hyperparameter(results, name) for name in results.searched]
-            chapters.append(Chapter("Each hyperparameter", "hyperparameters.html", single))
+            chapters.append(Chapter("Each hyperparameter", "hyperparameters.html", configurations.hyperparameters(results)))
         if data.with_curves(results, 1):
             curves = [plots.learning_curve(results, measure) for measure in plots.MEASURES]
             chapters.append(Chapter("Learning curves", "plots.html", curves))
