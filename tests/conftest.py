@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.program import JOB_DIGEST, OPTUNA_JOB, ROOT, SEARCHED, clean_environment, digest_of, search
+from tests.support.program import JOB_DIGEST, OPTUNA_RACE, ROOT, SEARCHED, clean_environment, digest_of, search
 from tests.support.running_ray import running_ray
 
 hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
@@ -78,8 +78,8 @@ def joined() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def optuna_digest(joined: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of `OPTUNA_JOB`, left alone, with two trials at a time."""
-    return digest_of(search(tmp_path_factory.mktemp("optuna"), *OPTUNA_JOB, **joined))
+    """The digest of `OPTUNA_RACE`, left alone, with two trials at a time."""
+    return digest_of(search(tmp_path_factory.mktemp("optuna"), *OPTUNA_RACE, **joined))
 
 
 @pytest.fixture

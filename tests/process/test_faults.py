@@ -18,7 +18,7 @@ import pytest
 
 from tests.reporting.test_tracking import read_back
 from tests.support.chaos import chaos
-from tests.support.program import JOB, OPTUNA_JOB, ROOT, digest_of, search
+from tests.support.program import JOB, OPTUNA_RACE, RACE, RACE_DIGEST, ROOT, digest_of, search
 from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
 from tictactoe.process.processes import PREFIX
@@ -112,23 +112,68 @@ def test_kills_at_random_times_until_it_is_finished() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["optuna", "asha"])
-def test_optuna_and_asha_go_on_to_the_same_end(
-    program: Start, finish: Run, joined: dict[str, str], algorithm: str, request: pytest.FixtureRequest
+def test_a_race_killed_in_each_of_its_parts_ends_as_if_left_alone(finish: Run, joined: dict[str, str], tmp_path: Path) -> None:
+    """Each time right after something has come to the disk, of which nobody has heard yet."""
+
+    def killed(*faults: str, **variables: str) -> str:
+        """What an attempt has said, whose driver dies of the last of these faults."""
+        code, output, errors = finish(*RACE, PYTHONPATH=FAULTS, FAULT=" ".join(faults), **variables)
+        assert (code, errors) == (-signal.SIGKILL, "")
+        return output
+
+    trials = [240, 62, 16]
+    started = r"^round {} of 3: {} trials x .* games"
+    goes_on = started + r", (\d+) trials of it finished already$"
+    output = killed("journal.jsonl:100", **joined)
+    assert re.search(started.format(1, trials[0]) + "$", output, flags=re.MULTILINE)
+    assert "ended after" not in output
+    # With a Ray of its own, whose processes hear of faults: that of a batch of the first round is lost, too.
+    output = killed("lost:239", f"journal.jsonl:{sum(trials[:2]) + 5}", WANDB_DISABLED="true")
+    (already,) = map(int, re.findall(goes_on.format(1, trials[0]), output, flags=re.MULTILINE))
+    assert 100 <= already < trials[0]
+    assert re.search(r"^trial_00\d{3}  is tried again: ", output, flags=re.MULTILINE)
+    assert re.search(started.format(3, trials[2]) + "$", output, flags=re.MULTILINE)
+    assert "round 3 of 3 ended" not in output
+    output = killed("fresh.jsonl:3", **joined)
+    assert "of 3 ended" in output and "round 1 of 3" not in output and "round 2 of 3" not in output
+    (already,) = map(int, re.findall(goes_on.format(3, trials[2]), output, flags=re.MULTILINE))
+    assert 5 <= already < trials[2]
+    assert output.splitlines()[-1].startswith("race: 8 finalists ")
+    output = killed("fresh.jsonl:23", **joined)
+    assert "round " not in output
+    assert output.splitlines()[-1].startswith("confirmation: ")
+
+    code, output, errors = finish(*RACE, **joined)
+    assert (code, errors, digest_of(output)) == (0, "", RACE_DIGEST)
+    journal, fresh = (
+        [json.loads(line) for line in (folder_of(tmp_path) / name).read_text().splitlines()]
+        for name in ("journal.jsonl", "fresh.jsonl")
+    )
+    assert len(journal) == len({(line["index"], line["round"]) for line in journal}) == sum(trials)  # none was run twice
+    assert len(fresh) == len({(line["stream"], line["trial"], line["first"]) for line in fresh}) == 26
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["race", "asha"])
+def test_optuna_goes_on_to_the_same_end(
+    finish: Run, joined: dict[str, str], scheduler: str, request: pytest.FixtureRequest
 ) -> None:
-    options: tuple[str, ...] = OPTUNA_JOB
-    if algorithm == "optuna":
+    """A race is killed in a generation, and in its last round; ASHA when Optuna has been told of some trials."""
+    options: tuple[str, ...] = OPTUNA_RACE
+    kills = ["journal.jsonl:43", "journal.jsonl:70"]
+    if scheduler == "race":
         undisturbed = request.getfixturevalue("optuna_digest")
     else:
-        options = (*JOB, "--scheduler", "asha", "--max-concurrent", "1", "--num-samples", "14", "--games", "20000")
+        asha = ("--scheduler", "asha", "--max-concurrent", "1", "--num-samples", "14", "--seeds", "16")
+        options, kills = (*OPTUNA_RACE, *asha), ["journal.jsonl:11"]
         undisturbed = digest_of(finish(*options, **joined)[1])
-    process = program(*options, "--fresh")
-    read_until(process, r"\[11/14\]")
-    process.kill()
-    process.wait()
+    first = ["--fresh"]
+    for kill in kills:
+        assert finish(*options, *first, PYTHONPATH=FAULTS, FAULT=kill, **joined)[0] == -signal.SIGKILL
+        first = []
     code, output, _ = finish(*options, **joined)
     assert code == 0
-    assert "of 14 trials are finished already" in output
+    assert "finished already" in output
     assert digest_of(output) == undisturbed
 
 
@@ -436,7 +481,7 @@ def test_a_signal_in_any_phase(
     elif phase == "search":
         read_until(process, r"\[1/8\]")
     else:
-        read_until(process, "selection: ")
+        read_until(process, "race: ")
     if phase == "report":  # trials.csv is written just before
         while not list((tmp_path / "results").glob("*/trials.csv")):
             time.sleep(0.02)

@@ -299,7 +299,7 @@ def test_a_slow_server_is_waited_for_until_a_signal(
     output = ""
     for line in process.stdout:
         output += line
-        if line.startswith("selection:"):
+        if line.startswith("race:"):
             wandb_server.delay = 1.5
         if "more things to write; Ctrl-C does without them" in line and not patient:
             process.send_signal(signal.SIGINT)

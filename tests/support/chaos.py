@@ -13,16 +13,15 @@ from typing import Any
 
 import psutil
 
-from tests.support.program import ROOT, clean_environment
+from tests.support.program import RACE, ROOT, clean_environment
 
-JOB = ("--num-samples", "16", "--seeds", "16", "--games", "50000", "--num-cpus", "2")
 EARLIEST_S = 2.0
 """When an attempt is killed at the earliest, from its start; at the latest it is once an undisturbed search would be done."""
 
 
 def attempt(folder: Path, kill_after: float | None) -> tuple[int, list[psutil.Process]]:
     """Run the search once: its exit code (-9 if killed), and what it had started when it was killed."""
-    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(folder), "--name", "chaos", *JOB]
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(folder), "--name", "chaos", *RACE]
     process = subprocess.Popen(
         command, env=clean_environment(Path.home()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

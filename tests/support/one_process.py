@@ -95,5 +95,6 @@ def run(
         patch.setattr(search, "_tuner", tune.tuner)
         patch.setattr(search, "slots", lambda _: slots)
         patch.setattr(controller, "use", lambda _: None)
-        patch.setattr("tictactoe.tuning.trial.READY_SECONDS", 0.0)  # all are ready
+        for seconds in ("READY_SECONDS", "HEARD_SECONDS"):  # all are ready
+            patch.setattr(f"tictactoe.tuning.trial.{seconds}", 0.0)
         return search.run(settings, folder, Interrupt(), observers)

@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-JOB = ("--num-samples", "8", "--seeds", "16", "--games", "100000", "--num-cpus", "2")
+JOB = ("--num-samples", "8", "--seeds", "80", "--games", "20000", "--num-cpus", "2")
 """A search long enough to be disturbed."""
-JOB_DIGEST = "sha256:5374f675d9b830259077bcf1c51c7e232e30b36f51822c1842eb8f267760f087"
+JOB_DIGEST = "sha256:e056ca75214c1aa4a8291ad5a52cc548d5d12e4d3db51c8b033fffb870966130"
 """Of that search, however it is run: recorded, since running it first would take half a minute in each suite."""
-OPTUNA_JOB = (*JOB, "--search", "optuna", "--num-samples", "14", "--games", "20000")
-"""The same with Optuna, which is asked for the later trials once it knows of earlier ones."""
+RACE = ("--num-samples", "240", "--seeds", "8", "--games", "20000", "--num-cpus", "2")
+"""A race of three rounds, with three looks at its finalists. (`JOB` has so few trials that all of them play everything.)"""
+RACE_DIGEST = "sha256:a9dd39b7cba5957e3b51d7c0d7d13e72810c917769d65fc0c5d48129128fa4a9"
+"""Of that search, however it is run."""
+OPTUNA_RACE = (*RACE, "--search", "optuna", "--num-samples", "64")
+"""A race of two rounds, the first of which Optuna suggests in eight generations."""
 SEARCHED = ("--num-samples", "4", "--seeds", "4", "--games", "20000", "--num-cpus", "2")
 """The search that the fixture `searched` has run."""
 OURS = ("TICTACTOE_", "WANDB_", "RAY_", "TUNE_", "NUMBA_")

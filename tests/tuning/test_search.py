@@ -154,9 +154,7 @@ def test_all_trials_failing_is_exit_1_now_and_the_next_time(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [("--search", "optuna"), ("--scheduler", "asha"), ("--search", "optuna", "--scheduler", "asha")]
-)
+@pytest.mark.parametrize("options", [("--scheduler", "none", "--search", "optuna"), ("--scheduler", "asha")])
 def test_searchers_and_schedulers(finish: Run, joined: dict[str, str], summary: Read, options: tuple[str, ...]) -> None:
     code, output, errors = finish(*SMALL, *options, "--num-samples", "10", **joined)
     assert (code, errors) == (0, "")
@@ -179,7 +177,7 @@ def test_trials_shorter_than_a_process_start_run_two_at_a_time(
 
 @pytest.mark.slow
 def test_a_time_budget_truncates(finish: Run, joined: dict[str, str], summary: Read) -> None:
-    long = (*SMALL, "--num-samples", "200", "--games", "60000")
+    long = (*SMALL, "--scheduler", "none", "--num-samples", "200", "--games", "60000")
     cut = (*long, "--max-concurrent", "1", "--time-budget", "12")
     code, output, errors = finish(*cut, **joined)
     assert (code, errors) == (0, "")

@@ -102,6 +102,20 @@ def test_a_batch_is_its_trials_one_after_another(round: Round) -> None:
     assert len({end.mean_log for end in by_hand.values() if isinstance(end, Progress)}) > 1
 
 
+def test_the_first_result_of_a_process_lets_tune_hear_of_the_others_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a batch of milliseconds, ended, is given the batch of a process that is ready, and that one is ended."""
+    monkeypatch.setattr(trials, "READY_SECONDS", 0.0)
+    monkeypatch.setattr(trials, "HEARD_SECONDS", 0.3)
+    began = time.monotonic()
+    batch = start(configs=CONFIGS[:1], state_dir=str(tmp_path), slots=2)
+    assert train(batch)["done"] and time.monotonic() - began >= 0.3
+    batch.reset_config(batch.config)
+    monkeypatch.setattr(time, "sleep", lambda seconds: seconds and pytest.fail("only the first one waits"))
+    assert train(batch)["done"]
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.002, 0.01])
 def test_when_it_reports_changes_nothing(monkeypatch: pytest.MonkeyPatch, impatient: None, seconds: float) -> None:
     monkeypatch.setattr(trials, "REPORT_SECONDS", seconds)

@@ -17,7 +17,7 @@ from tictactoe.experiment import journal as journals
 from tictactoe.experiment.record import Record, Task
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.experiment.results import Outcome
-from tictactoe.experiment.rounds import Round, rounds
+from tictactoe.experiment.rounds import rounds
 from tictactoe.experiment.selection import finalists
 from tictactoe.tuning import trial
 
@@ -59,7 +59,7 @@ def test_a_race_of_real_learners(at_once: tuple[Any, ...]) -> None:
     records, failures, races, games, played = at_once
     all_rounds = rounds(made.settings(**RACE))
     assert len(all_rounds) == 3 and failures == []
-    assert [Round(*one[:3]) for one in played] == list(all_rounds)
+    assert [one[:3] for one in played] == [(round.trials, round.seeds, round.games) for round in all_rounds]
     assert [one[3] for one in played] == [round.trials * round.seeds * round.games for round in all_rounds]
     assert games == sum(one[3] for one in played)
     assert [record.index for record in records] == list(range(240))

@@ -32,6 +32,8 @@ READY = "ready"
 """Folder beside the states of unfinished trials that holds a file for each process that is ready."""
 READY_SECONDS = 20.0
 """How long a process waits for others, which start at the same time, but may not come."""
+HEARD_SECONDS = 0.2
+"""A process's first result comes no sooner after that: first Tune has to hear that the others are ready, too."""
 HUNG_SECONDS = 5.0
 """A trial that does not even notice that its time is up is ended this much later, with its process."""
 
@@ -122,7 +124,9 @@ class QLearningTrial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """In a new process: get ready, then begin with a trial."""
         warm_up(config["task"]["board"])
-        _wait_for_others(Execution(**config["execution"]))
+        execution = Execution(**config["execution"])
+        _wait_for_others(execution)
+        self.heard_at = time.monotonic() + (HEARD_SECONDS if execution.slots > 1 else 0.0)
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -207,6 +211,7 @@ class QLearningTrial(tune.Trainable):
         if done:
             with suppress(OSError):
                 self.begun.unlink()
+        time.sleep(max(0.0, self.heard_at - time.monotonic()))
         return self._result(reports, done)
 
     def _advance(self, until: float) -> Report:

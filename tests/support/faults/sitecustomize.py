@@ -1,6 +1,7 @@
 """Makes trials of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX, or several of them, into FAULT.
 
-With FAULT=workers all of Ray's workers die as they start. FAULT=save:SECONDS is none: trials are saved that often.
+With FAULT=workers all of Ray's workers die as they start. FAULT=save:SECONDS is none: trials are saved that often. With
+FAULT=FILE:LINES the driver is killed as soon as a journal of that name has so many lines on the disk.
 """
 
 from __future__ import annotations
@@ -9,55 +10,81 @@ import ctypes
 import importlib.abc
 import importlib.util
 import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-TARGET = "tictactoe.tuning.trial"
+
+def faults() -> list[tuple[str, str]]:
+    """Kinds and values."""
+    return [(kind, value) for kind, value in (fault.split(":") for fault in os.environ["FAULT"].split())]
+
+
+def change_trial(module: Any) -> None:
+    """In the driver and in Ray's workers."""
+    kinds = {value: kind for kind, value in faults()}
+    for value, kind in kinds.items():
+        if kind == "save":
+            module.CHECKPOINT_SECONDS = float(value)
+    train = module.QLearningTrial._train
+
+    def faulty(self: Any, until: float) -> Any:
+        kind = kinds.get(str(self.index))
+        if kind == "raise":
+            raise ZeroDivisionError
+        if kind == "hang":
+            ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the interpreter's lock: no thread of Python runs any more
+        if kind == "lost" and not self.again:  # the first time, of a trial in a batch of several
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "memory":
+            held = []
+            while True:
+                held.append(b"x" * 2**26)
+                time.sleep(0.02)  # so that no other process needs memory at the same moment
+        return train(self, until)
+
+    module.QLearningTrial._train = faulty
+
+
+def change_journal(module: Any) -> None:
+    """In the driver: nobody else writes journals."""
+    most = {kind: int(value) for kind, value in faults() if kind.endswith(".jsonl")}
+    append = module.Journal.append
+
+    def deadly(self: Any, *records: Any) -> None:
+        append(self, *records)
+        if self.path.read_bytes().count(b"\n") >= most.get(self.path.name, sys.maxsize):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    module.Journal.append = deadly
+
+
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "tictactoe.tuning.trial": change_trial,
+    "tictactoe.experiment.journal": change_journal,
+}
 
 
 class Hook(importlib.abc.MetaPathFinder):
-    """Changes the module of `QLearningTrial` as soon as its module is loaded, in the driver and in Ray's workers."""
+    """Changes modules as soon as they are loaded."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name != TARGET:
+        if name not in CHANGES:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
         assert spec is not None and spec.loader is not None
         load = spec.loader.exec_module
 
         def load_and_change(module: Any) -> None:
             load(module)
-            faults = {value: kind for kind, value in (fault.split(":") for fault in os.environ["FAULT"].split())}
-            for value, kind in faults.items():
-                if kind == "save":
-                    module.CHECKPOINT_SECONDS = float(value)
-            change(module.QLearningTrial, faults)
+            CHANGES[name](module)
 
         spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
         return spec
-
-
-def change(trial: Any, faults: dict[str, str]) -> None:
-    step = trial.step
-
-    def faulty(self: Any) -> Any:
-        self.__dict__.pop("_train", None)  # the same actor may serve other trials before and after
-        kind = faults.get(str(self.index))
-        if kind == "raise":
-            self._train = lambda: 1 / 0
-        elif kind == "hang" and self.error is None:
-            # PyDLL keeps the interpreter's lock: no thread of Python runs any more.
-            self._train = lambda: ctypes.PyDLL(None).sleep(600)
-        elif kind == "memory":
-            held = []
-            while True:
-                held.append(b"x" * 2**26)
-                time.sleep(0.02)  # so that no other process needs memory at the same moment
-        return step(self)
-
-    trial.step = faulty
 
 
 if os.environ.get("FAULT") == "workers":
