@@ -346,6 +346,7 @@ def test_runs_of_a_resumed_search_are_synced_into_one(
     written = [[step["_step"] for step in read_back(run)["history"]] for run in runs]
     subprocess.run(
         [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, runs)],
+        cwd=tmp_path,
         env=clean_environment(tmp_path, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=wandb_server.url),
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
