@@ -184,7 +184,7 @@ def test_the_time_budget_ends_the_search() -> None:
         ({"search": "random"}, [*range(20)], 20),
         ({"search": "optuna"}, [*range(20)], 3),  # a generation
         ({"search": "optuna"}, [4, 5, 6], 2),
-        ({"search": "optuna", "num_samples": 8}, [*range(8)], 1),
+        ({"search": "optuna", "num_samples": 16}, [*range(16)], 8),  # no race
         ({"search": "optuna", "scheduler": "none"}, [*range(20)], 8),
         ({"search": "optuna", "scheduler": "asha"}, [3, 9, 10, 11, 12], 3),
         ({"search": "optuna", "scheduler": "none"}, [19], 1),
