@@ -95,7 +95,7 @@ class Measured:
     """What a container did."""
 
     seconds_to_first_trial: float
-    """From `docker run` to the first line of a trial, which the first one to report or end has written."""
+    """From `docker run` to the first line of a trial, which the first one to report or end has written, or of a round with some."""
     seconds: float
     """From `docker run` to the end of the search, with its results printed."""
     peak_mib: int
@@ -205,7 +205,7 @@ def measure(image: str, options: list[str], search: list[str]) -> Measured:
             time.sleep(0.5)
         reader.terminate()
         state = json.loads(_docker("inspect", "--format", "{{json .State}}", container))
-        first, last = (_stamp(log, pattern) - began for pattern in (r"trial_\d+ ", "the dashboard stays"))
+        first, last = (_stamp(log, pattern) - began for pattern in (r"trial_\d+ |\[[1-9]", "the dashboard stays"))
         peak = max(row["anon"] + row["shmem"] + row["kernel"] for row in curve)
         return Measured(first, last, round(peak), state["OOMKilled"], curve)
     finally:
