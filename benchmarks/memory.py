@@ -95,7 +95,7 @@ class Measured:
     """What a container did."""
 
     seconds_to_first_trial: float
-    """From `docker run` to the first line of a trial, which the first one to report or end has written, or of a round with some."""
+    """From `docker run` to the first line about a trial that has reported or ended, or a round in which some have ended."""
     seconds: float
     """From `docker run` to the end of the search, with its results printed."""
     peak_mib: int
