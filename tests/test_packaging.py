@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,19 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=3.11,<3.15"
     assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in (ROOT / "Makefile").read_text()
+
+
+def test_what_the_program_imports_is_required() -> None:
+    """A package that only tests require, or another package, is there by luck."""
+    required = {re.split(r"[=\[]", line)[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line}
+    provided = packages_distributions()
+    for path in (ROOT / "main.py", *(ROOT / "tictactoe").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"tictactoe", "_typeshed"}:
+                assert required & {one.lower() for one in provided.get(name, ())}, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ Shares: exactly (Clopper & Pearson, 1934, Biometrika 26:404). Medians: by order 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import beta
 
 _SHARES = np.sin(np.pi / 2 * (np.arange(64) + 0.5) / 64) ** 2
 """Of a fortune, denser towards 0 and 1, as the arcsine law that universal portfolios begin with."""
@@ -35,7 +33,7 @@ def mean_at_least(values: Sequence[float], least: float, error: float) -> float:
     if not above.any():
         return least
     mean = float(np.sort(above).mean())  # sorted, so that their order changes not even the last bit
-    return least + float(brentq(lambda q: log_fortune(above, q) - math.log(1 / error), 1e-12 * mean, mean))
+    return least + _root(lambda q: log_fortune(above, q) - math.log(1 / error), 1e-12 * mean, mean)
 
 
 def log_fortune(values: Sequence[float] | np.ndarray, mean: float) -> float:
@@ -52,7 +50,12 @@ def mean_at_most(values: Sequence[float], most: float, error: float) -> float:
 
 def share_at_least(number: int, size: int, error: float) -> float:
     """A lower bound of a share of which `number` of `size` were seen; it fails at a rate of at most `error`."""
-    return float(beta.ppf(error, number, size - number + 1)) if number else 0.0
+
+    def tail(share: float) -> float:
+        """How often at least as many are seen."""
+        return math.fsum(math.comb(size, k) * share**k * (1 - share) ** (size - k) for k in range(number, size + 1))
+
+    return _root(lambda share: error - tail(share), 0.0, 1.0) if number else 0.0
 
 
 def median_interval(ordered: Sequence[float], error: float) -> tuple[int, int, float]:
@@ -66,3 +69,10 @@ def median_interval(ordered: Sequence[float], error: float) -> tuple[int, int, f
         cut += 1
         beyond += math.comb(size, cut)
     return cut, size - 1 - cut, 2 * beyond / 2**size
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a decreasing function gets to 0, or just before, between two points before and after; by halving."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+    return low
