@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tictactoe.core.evaluation import check_grid, evaluate, plays_optimally
+from tictactoe.core.evaluation import check_grid, evaluate, train_and_check
 from tictactoe.core.game import Board
 from tictactoe.core.graph import move_graph
 from tictactoe.core.learner import Hyperparameters, QLearner
@@ -14,7 +14,7 @@ def main() -> None:
     move_graph(Board(), "state-action", True)
     learner = QLearner(Board(), Hyperparameters(), 0)
     learner.train(1)
-    plays_optimally(learner)
+    train_and_check(learner, [2], None)
     evaluate(learner, settled=True)
     check_grid(learner.board, 100)
     Policy.from_learner(learner)
