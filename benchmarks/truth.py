@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.common import arguments, search, show, write
+from benchmarks.landscape.table import LATE
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters
@@ -27,8 +28,6 @@ BOARD, BUDGET = "3x3x3", 50_000
 """Of the default search."""
 BLOCK = 20
 """Replicates of a task."""
-LATE = 5_000
-"""Games after which a replicate that plays optimally for good does so late."""
 
 
 def truth(seed: int, config: Hyperparameters, replicates: int, pool: Any) -> list[int | None]:

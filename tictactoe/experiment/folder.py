@@ -16,7 +16,7 @@ from tictactoe import files
 from tictactoe.errors import UserError
 from tictactoe.experiment import journal, summary
 from tictactoe.experiment.fingerprint import fingerprint
-from tictactoe.experiment.record import FORMAT, Failure, Record
+from tictactoe.experiment.record import FORMAT, latest
 from tictactoe.experiment.results import all_failed, unfinished, write_unfinished
 from tictactoe.experiment.summary import Summary, Unfinished
 from tictactoe.settings import Settings
@@ -141,9 +141,8 @@ class Folder:
         content = summary.read(self.path)
         damage = self._damage(content, len(entries))
         self.notes += lines or damage
-        latest = {entry.index: entry for entry in entries}.values()
-        self._num_finished = sum(isinstance(entry, Record) for entry in latest)
-        self._failures = [entry for entry in latest if isinstance(entry, Failure)]
+        finished, self._failures = latest(entries)
+        self._num_finished = len(finished)
         self._final = [failure.is_final(self._settings) for failure in self._failures]
         self.finished = isinstance(content, Summary) and not damage and all(self._final) and not self._has_more_time(content)
         """Whether this search had been carried through when it was opened, and its files were as they were written.

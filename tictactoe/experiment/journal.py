@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
-from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, from_json, names, required, to_json
+from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, by_kind, from_json, latest, names, required, to_json
 
 
 class Entry(Protocol):
@@ -89,17 +89,12 @@ def replays(folder: Path) -> Journal[Replay]:
 
 def read_trials(folder: Path) -> tuple[list[Record], list[Failure]]:
     """The finished and the failed trials of a search, each in index order, and each by its latest round."""
-    return _by_kind({entry.index: entry for entry in trials(folder).read()}.values())
+    return latest(trials(folder).read())
 
 
 def read_rounds(folder: Path) -> tuple[list[Record], list[Failure]]:
     """All rounds of the trials of a search, finished and failed, each in the order of index and round."""
-    return _by_kind(trials(folder).read())
-
-
-def _by_kind(entries: Iterable[Record | Failure]) -> tuple[list[Record], list[Failure]]:
-    entries = list(entries)
-    return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Failure)]
+    return by_kind(trials(folder).read())
 
 
 def checksum(content: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ Infinite numbers are None, as in JSON: a median of None games is "never".
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -139,6 +140,11 @@ class Record(Progress):
         return "solved" if self.solved == len(self.games_to_optimal) else "unsolved"
 
     @property
+    def is_bound(self) -> bool:
+        """Whether its scores are lower bounds: it was stopped with some seeds unsolved."""
+        return self.stopped and self.solved < len(self.games_to_optimal)
+
+    @property
     def rank(self) -> tuple[bool, int, float, float, int]:
         """Sort key: whole trials before stopped ones, later rounds first, then by the objective.
 
@@ -174,6 +180,18 @@ class Failure:
         """Whether it stays a failure; else its trial runs again, as the settings ask: all do, or it has more time."""
         more_time = self.timeout is not None and (settings.trial_timeout is None or settings.trial_timeout > self.timeout)
         return not (settings.retry_failed or more_time)
+
+
+def by_kind(entries: Iterable[Record | Failure]) -> tuple[list[Record], list[Failure]]:
+    """Those that finished and those that failed, in their order."""
+    entries = list(entries)
+    return [e for e in entries if isinstance(e, Record)], [e for e in entries if isinstance(e, Failure)]
+
+
+def latest(entries: Iterable[Record | Failure]) -> tuple[list[Record], list[Failure]]:
+    """Each trial by its latest round, finished or failed, in index order."""
+    ordered = sorted(entries, key=lambda entry: (entry.index, entry.round))
+    return by_kind({entry.index: entry for entry in ordered}.values())
 
 
 @dataclass(frozen=True, kw_only=True)

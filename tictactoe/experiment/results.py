@@ -23,7 +23,7 @@ from tictactoe.core.policy import Policy, settles_ties
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.journal import read_rounds, read_trials
-from tictactoe.experiment.record import Failure, GamesToOptimal, Record, Scores, names, part
+from tictactoe.experiment.record import Failure, GamesToOptimal, Record, Scores, latest, names, part
 from tictactoe.experiment.selection import Selection
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
@@ -77,7 +77,9 @@ class Results:
     @classmethod
     def read(cls, folder: Path) -> Results:
         """Raises UserError when the folder holds no finished search."""
-        return cls(folder.name, summaries.finished(folder), *read_trials(folder), read_rounds(folder)[0])
+        summary = summaries.finished(folder)
+        rounds, failures = read_rounds(folder)  # once: the journal of a large search takes its time
+        return cls(folder.name, summary, *latest([*rounds, *failures]), rounds)
 
     @property
     def budget(self) -> int:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
-from tictactoe.experiment.record import Failure, Record
+from tictactoe.experiment.record import Failure, Record, latest
 from tictactoe.settings import Settings
 
 LAST, FEW = 16, 8
@@ -114,10 +114,7 @@ class Standing:
     @property
     def latest(self) -> tuple[list[Record], list[Failure]]:
         """Each trial by its latest round, finished or failed, in index order."""
-        entries: list[Record | Failure] = [*self.records, *self.failures]
-        entries.sort(key=lambda entry: (entry.index, entry.round))
-        latest = {entry.index: entry for entry in entries}.values()
-        return [e for e in latest if isinstance(e, Record)], [e for e in latest if isinstance(e, Failure)]
+        return latest([*self.records, *self.failures])
 
 
 def standing(all_rounds: Sequence[Round], records: Sequence[Record], failures: Sequence[Failure]) -> Standing:

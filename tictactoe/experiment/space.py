@@ -70,8 +70,13 @@ def distributions(board: str = DEFAULT_BOARD) -> dict[str, BaseDistribution]:
 
 def searched(config: Hyperparameters, board: str = DEFAULT_BOARD) -> dict[str, BaseDistribution]:
     """The entries that were searched for a configuration: without those that a condition has decided."""
-    decided = {name for known, value, implied in CONDITIONS if getattr(config, known) == value for name in implied}
-    return {name: entry for name, entry in distributions(board).items() if name not in decided}
+    implied = decided(config)
+    return {name: entry for name, entry in distributions(board).items() if name not in implied}
+
+
+def decided(config: Hyperparameters) -> set[str]:
+    """Hyperparameters of a configuration that a condition has decided."""
+    return {name for known, value, implied in CONDITIONS if getattr(config, known) == value for name in implied}
 
 
 def validate() -> None:

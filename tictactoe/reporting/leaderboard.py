@@ -13,7 +13,7 @@ from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.record import Record, names
 from tictactoe.experiment.results import Results, more_time
 from tictactoe.experiment.summary import Confirmed, Summary
-from tictactoe.reporting.stages import reached, stages
+from tictactoe.reporting import stages
 from tictactoe.text import count, games, percent, plain_name, seconds, short, trial_name
 
 if TYPE_CHECKING:
@@ -87,27 +87,25 @@ def _trials(results: Results, hyperparameters: list[str]) -> Table:
             _at_least(record, record.par10),
             f"> {games(record.games)}" if record.stopped and record.median is None else games(record.median),
             f"{record.solved}/{len(record.games_to_optimal)}",
-            reached(record, results.summary),
+            stages.reached(record, results.summary),
             *(short(getattr(record.config, name)) for name in hyperparameters),
         )
     return table
 
 
 def _at_least(record: Record, value: float) -> str:
-    """A score, marked where it is a lower bound: of a trial that was stopped with some seeds unsolved."""
-    return f">= {games(value)}" if record.stopped and record.solved < len(record.games_to_optimal) else games(value)
+    """A score of a trial, marked where it is a lower bound."""
+    return f">= {games(value)}" if record.is_bound else games(value)
 
 
 def _stages(summary: Summary) -> Table:
     """Who took part in each stage, and where the games went."""
-    rows = stages(summary)
-    played = sum(stage.played for stage in rows)
+    played = sum(stage.played for stage in stages.stages(summary))
     table = Table(title=f"{count(played, 'game')}, by stage", **LAYOUT)
     for name in ("stage", "trials", "seeds of each", "games of each", "games", "share"):
         table.add_column(name, justify="left" if name == "stage" else "right")
-    for stage in rows:
-        numbers = (games(number) for number in (stage.trials, stage.seeds, stage.games, stage.played))
-        table.add_row(stage.name, *numbers, percent(stage.played / played, 1))
+    for row in stages.rows(summary):
+        table.add_row(*row)
     return table
 
 

@@ -121,10 +121,10 @@ class Reporter(Observer):
             return
         last = number == len(self.rounds) - 1
         on = "" if last else f"{min(self.rounds[number + 1].trials, len(records)):,} go on, "
-        best, bound = records[0], records[0].stopped and records[0].solved < self.rounds[number].seeds
+        best = records[0]
         self.console.print(
             f"round {number + 1} of {len(self.rounds)} ended after {self.clock() - self.round_start:.1f} s: {on}"
-            f"best {trial_name(best.index)}, geometric mean {'at least ' * bound}{games(best.geometric_mean)} games"
+            f"best {trial_name(best.index)}, geometric mean {'at least ' * best.is_bound}{games(best.geometric_mean)} games"
         )
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:

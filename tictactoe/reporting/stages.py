@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.summary import Summary
+from tictactoe.text import games, percent
 
 CONFIRMATION = "confirmation"
 """Name of the last stage."""
@@ -40,6 +41,16 @@ def stages(summary: Summary) -> list[Stage]:
         before += seeds
     confirmed = summary.best.confirmed
     return [*result, Stage(CONFIRMATION, 1, confirmed.seeds, budget, confirmed.games)]
+
+
+def rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Of a table of the stages: the name, trials, seeds of each, games of each, all games, and their share."""
+    all_of_them = stages(summary)
+    played = sum(stage.played for stage in all_of_them)
+    return [
+        (one.name, *map(games, (one.trials, one.seeds, one.games, one.played)), percent(one.played / played, 1))
+        for one in all_of_them
+    ]
 
 
 def reached(record: Record, summary: Summary) -> str:

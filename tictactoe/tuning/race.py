@@ -53,7 +53,7 @@ class Configurations(Protocol):
 class RaceSearch(Resumable, Observer):
     """Hands out the trials of a race, and hears of their ends.
 
-    `records` and `failures` are of all rounds that have been run; `tell` gets the observers' words about rounds.
+    `records` and `failures` are of all rounds that have been run; `observers` hear when a round begins and ends.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Record, Task
+from tictactoe.experiment.record import Failure, Record, Task, by_kind
 from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.rounds import Standing, races, rounds, standing
 from tictactoe.experiment.slots import slot_seconds
@@ -79,9 +79,8 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
 
 def _standing(settings: Settings, entries: Sequence[Record | Failure], counts: Callable[[Failure], bool]) -> Standing:
     """How far the search is, by its journal and those failures that count."""
-    records = [entry for entry in entries if isinstance(entry, Record)]
-    failures = [entry for entry in entries if isinstance(entry, Failure) and counts(entry)]
-    return standing(rounds(settings), records, failures)
+    records, failures = by_kind(entries)
+    return standing(rounds(settings), records, [failure for failure in failures if counts(failure)])
 
 
 def slots(settings: Settings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,9 +52,7 @@ def kind(results: Results, record: Record) -> str:
     That is its whole budget, or the last round of the search.
     """
     last = len(results.summary.rounds) - 1
-    if record.stopped and (last == 0 or record.round < last):
-        return "stopped"
-    return "solved" if record.solved == len(record.games_to_optimal) else "unsolved"
+    return (replace(record, stopped=False) if last and record.round == last else record).kind
 
 
 def drawn(results: Results) -> list[Record]:

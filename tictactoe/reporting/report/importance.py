@@ -19,7 +19,7 @@ import numpy as np
 
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results
-from tictactoe.experiment.space import CONDITIONS
+from tictactoe.experiment.space import decided
 from tictactoe.reporting.report.data import Value, levels, numbers, values
 
 FEWEST = 20
@@ -69,8 +69,7 @@ def importances(results: Results) -> dict[str, Importance]:
 
 def _active(records: Sequence[Record], hyperparameter: str) -> list[Record]:
     """The records in which a hyperparameter is not merely what another one implies."""
-    implying = [(name, value) for name, value, implied in CONDITIONS if hyperparameter in implied]
-    return [record for record in records if all(getattr(record.config, name) != value for name, value in implying)]
+    return [record for record in records if hyperparameter not in decided(record.config)]
 
 
 def _groups(records: Sequence[Record], hyperparameter: str) -> list[int]:

@@ -19,8 +19,8 @@ from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.results import Results
 from tictactoe.experiment.slots import attempts
 from tictactoe.experiment.summary import Summary
+from tictactoe.reporting import stages
 from tictactoe.reporting.report import board, data
-from tictactoe.reporting.stages import stages
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -134,7 +134,7 @@ def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> 
             chapters=chapters,
             reasons=data.reasons(summary),
             odds=_odds(summary),
-            stages=_stages(summary),
+            stages=stages.rows(summary),
             finalists=_finalists(summary),
             command=_command(summary),
             one_by_one=all(attempt.slots == 1 for attempt in attempts(results.records)),
@@ -166,16 +166,6 @@ def _odds(summary: Summary) -> list[tuple[str, str, str]]:
         ("wins, at best", *best_wins(Board.parse(summary.board))),
     ]
     return [(name, text.percent(x, 4), text.percent(o, 4)) for name, x, o in rows]
-
-
-def _stages(summary: Summary) -> list[tuple[str, ...]]:
-    """Rows of the table of stages: the name, trials, seeds of each, games of each, all games, and their share."""
-    rows = stages(summary)
-    played = sum(row.played for row in rows)
-    return [
-        (row.name, *map(text.games, (row.trials, row.seeds, row.games, row.played)), text.percent(row.played / played, 1))
-        for row in rows
-    ]
 
 
 def _finalists(summary: Summary) -> list[tuple[str, ...]]:

@@ -93,9 +93,8 @@ def _paths(results: Results) -> dict[int, _Path]:
     for record in results.rounds:
         if record.index in shown:
             before = paths.get(record.index, _Path(record.index, [], [], bound=False))
-            bound = record.stopped and record.solved < len(record.games_to_optimal)
             at, means = [*before.stages, record.round], [*before.means, record.geometric_mean]
-            paths[record.index] = _Path(record.index, at, means, bound)
+            paths[record.index] = _Path(record.index, at, means, record.is_bound)
     for one in results.summary.selection.finalists:
         before, looks = paths[one.index], one.means[1:]
         at = [*before.stages, *range(rounds, rounds + len(looks))]
