@@ -68,6 +68,7 @@ class Replay:
             config=self.landscape.configurations[self.rows[index]],
             started_s=0.0,
             ended_s=0.0,
+            node="",
             worker=0,
             stopped=games < grid[-1],
             round=number,

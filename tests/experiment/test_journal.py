@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.support import records as made
 from tests.support.strategies import entries
-from tictactoe.experiment.journal import Journal, checksum, read_rounds, read_trials, replays, trials
-from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, to_json
+from tictactoe.experiment.journal import Journal, checksum, nodes, read_rounds, read_trials, replays, trials
+from tictactoe.experiment.record import FORMAT, Failure, NodeEvent, Record, Replay, to_json
 
 RECORDS: list[Record | Failure] = [
     made.failure(index) if index == 2 else made.record(index, (400 + index, None), exploitability=index / 3)
@@ -44,9 +44,10 @@ def test_a_journal_that_is_not_there_is_empty(tmp_path: Path) -> None:
 
 
 @given(entries)
-def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, entry: Record | Failure | Replay) -> None:
+def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, entry: Any) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    journal: Journal[Any] = replays(folder) if isinstance(entry, Replay) else trials(folder)
+    journals: dict[Any, Journal[Any]] = {Replay: replays(folder), NodeEvent: nodes(folder)}
+    journal = journals.get(type(entry), trials(folder))
     journal.append(entry)
     (read,) = journal.read()
     assert read == entry

@@ -14,7 +14,7 @@ from tictactoe.core.seeds import Stream
 from tictactoe.experiment import journal
 from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.objective import bounds, mean_log, par10
-from tictactoe.experiment.record import Failure, Progress, Record, Replay, part
+from tictactoe.experiment.record import Failure, NodeEvent, Progress, Record, Replay, part
 from tictactoe.experiment.replicates import median
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
@@ -69,6 +69,7 @@ def record(index: int = 0, games_to_optimal: Sequence[int | None] = (400, 500), 
         "config": config(index),
         "started_s": 1.0,
         "ended_s": 3.0,
+        "node": "127.0.0.1",
         "worker": 100,
         "stopped": False,
     }
@@ -98,6 +99,20 @@ def replay(index: int = 0, **values: Any) -> Replay:
         "learner_cpu_s": 0.5,
     }
     return Replay(**(fields | values))
+
+
+def node_event(index: int = 0, **values: Any) -> NodeEvent:
+    """A node of two slots that is there from an attempt's start."""
+    fields: dict[str, Any] = {
+        "index": index,
+        "attempt": 1,
+        "at_s": 0.0,
+        "node": "127.0.0.1",
+        "event": "joined",
+        "cpus": 2.0,
+        "slots": 2,
+    }
+    return NodeEvent(**(fields | values))
 
 
 def finalist(one: Record, **values: Any) -> Finalist:

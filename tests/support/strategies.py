@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
-from tictactoe.experiment.record import CurvePoint, Failure, Record, Replay
+from tictactoe.experiment.record import CurvePoint, Failure, NodeEvent, Record, Replay
 
 unit = st.floats(0, 1)
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -52,6 +52,7 @@ records = st.builds(
     config=hyperparameters,
     started_s=number,
     ended_s=number,
+    node=st.text(),
     worker=whole,
     stopped=st.booleans(),
     round=whole,
@@ -67,4 +68,14 @@ replays = st.builds(
     games_to_optimal=games_to_optimal,
     learner_cpu_s=number,
 )
-entries = records | failures | replays
+node_events = st.builds(
+    NodeEvent,
+    index=whole,
+    attempt=whole,
+    at_s=number,
+    node=st.text(),
+    event=st.sampled_from(["joined", "lost"]),
+    cpus=number,
+    slots=whole,
+)
+entries = records | failures | replays | node_events

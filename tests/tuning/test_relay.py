@@ -104,9 +104,9 @@ class Search:
         (index, _) = trial.config["batch"].trials[0]
         self.result(trial, report(index, progress, final, **more))
 
-    def result(self, trial: Trial, *reports: Report, pid: int = 77, now: float = 0.0) -> None:
+    def result(self, trial: Trial, *reports: Report, node: str = "127.0.0.1", pid: int = 77, now: float = 0.0) -> None:
         """A result, as Tune keeps it before it tells of it."""
-        trial.last_result = {"reports": list(reports), "now": now, "pid": pid}
+        trial.last_result = {"reports": list(reports), "now": now, "node_ip": node, "pid": pid}
         self.relay.on_trial_result(0, [trial], trial, trial.last_result)
 
     def complete(self, trial: Trial) -> None:
@@ -152,7 +152,8 @@ def test_a_trial_that_reports_and_finishes(search: Search) -> None:
     (record,) = search.entries
     assert isinstance(record, Record)
     assert part(record, Progress) == WHOLE
-    assert (record.index, record.attempt, record.config, record.worker, record.stopped) == (5, 3, made.config(5), 77, False)
+    assert (record.index, record.attempt, record.config, record.stopped) == (5, 3, made.config(5), False)
+    assert (record.node, record.worker) == ("127.0.0.1", 77)
     assert 0 <= record.started_s <= record.ended_s < 5
     assert not state.exists()
     assert search.relay.unwritable is None
@@ -379,31 +380,42 @@ def test_a_process_that_is_lost_once_too_often_fails_the_trial_that_ran(search: 
 @settings(max_examples=40)
 @given(st.data())
 def test_trials_of_one_process_never_overlap(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """However long results are on their way: a process goes on when its result has been heard."""
+    """However long results are on their way: a process goes on when its result has been heard. Two nodes may share an id."""
+    processes = [("10.0.0.1", 7), ("10.0.0.1", 8), ("10.0.0.2", 7)]
     search, clock = Search(tmp_path_factory.mktemp("search"), observers=0), 1_000.0
     seconds = st.integers(0, 20).map(lambda quarters: quarters / 4)
-    offsets = {pid: data.draw(st.floats(-1e6, 1e6)) for pid in (7, 8)}  # of their clocks from ours
+    offsets = {process: data.draw(st.floats(-1e6, 1e6)) for process in processes}  # of their clocks from ours
     index = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search.relay, "_start", clock)
         patch.setattr(time, "monotonic", lambda: clock)
         for size in data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=5)):
-            pid = data.draw(st.sampled_from([7, 8]))
+            process = node, pid = data.draw(st.sampled_from(processes))
             batch = search.start(*range(index, index + size))
             began, reports = clock, list[Report]()
             for _ in range(size):
                 clock += data.draw(seconds)
-                times = {"began": began + offsets[pid], "made": clock + offsets[pid]}
+                times = {"began": began + offsets[process], "made": clock + offsets[process]}
                 reports.append(report(index, WHOLE, final=True, **times))
                 began, index = clock, index + 1
                 if index == batch.config["batch"].trials[-1][0] + 1 or data.draw(st.booleans()):
-                    now = clock + offsets[pid]
+                    now = clock + offsets[process]
                     clock += data.draw(seconds)  # on its way
-                    search.result(batch, *reports, pid=pid, now=now)
+                    search.result(batch, *reports, node=node, pid=pid, now=now)
                     reports = []
     records = [entry for entry in search.entries if isinstance(entry, Record)]
     assert len(records) == index
-    for pid in (7, 8):
-        own = sorted((one for one in records if one.worker == pid), key=lambda one: one.index)
+    for process in processes:
+        own = sorted((one for one in records if (one.node, one.worker) == process), key=lambda one: one.index)
         assert all(one.started_s <= one.ended_s <= clock - 1_000.0 + 1e-6 for one in own)
         assert all(one.ended_s <= following.started_s for one, following in pairwise(own))
+
+
+def test_processes_of_two_nodes_may_share_an_id(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.relay, "_start", 100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 110.0)
+    for index, node in enumerate(("10.0.0.1", "10.0.0.2")):
+        late = report(index, WHOLE, final=True, began=2.0, made=8.0 - index)
+        search.result(search.start(index), late, node=node, now=10.0)
+    times = [(e.node, e.worker, e.started_s, e.ended_s) for e in search.entries if isinstance(e, Record)]
+    assert times == [("10.0.0.1", 77, 2.0, 8.0), ("10.0.0.2", 77, 2.0, 7.0)]

@@ -38,7 +38,7 @@ def break_trials(patch: pytest.MonkeyPatch, which: Callable[[Hyperparameters], b
 
 def untimed(records: Sequence[Record]) -> list[Record]:
     times: dict[str, Any] = {"learner_cpu_s": 0.0, "earlier_cpu_s": 0.0, "started_s": 0.0, "ended_s": 0.0}
-    return [replace(record, attempt=0, worker=0, **times) for record in records]
+    return [replace(record, attempt=0, node="", worker=0, **times) for record in records]
 
 
 def told(outcome: Outcome | None) -> tuple[Any, ...]:

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tictactoe import files
-from tictactoe.experiment.record import FORMAT, Failure, Record, Replay, by_kind, from_json, latest, names, required, to_json
+from tictactoe.experiment.record import (
+    FORMAT,
+    Failure,
+    NodeEvent,
+    Record,
+    Replay,
+    by_kind,
+    from_json,
+    latest,
+    names,
+    required,
+    to_json,
+)
 
 
 class Entry(Protocol):
@@ -85,6 +97,11 @@ def trials(folder: Path) -> Journal[Record | Failure]:
 def replays(folder: Path) -> Journal[Replay]:
     """The journal of replicates on seeds of the race and of the confirmation."""
     return Journal(folder / "fresh.jsonl", Replay)
+
+
+def nodes(folder: Path) -> Journal[NodeEvent]:
+    """The journal of nodes that joined a search and were lost."""
+    return Journal(folder / "nodes.jsonl", NodeEvent)
 
 
 def read_trials(folder: Path) -> tuple[list[Record], list[Failure]]:

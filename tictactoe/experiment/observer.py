@@ -20,6 +20,10 @@ class Observer(Protocol):
         """The trials that earlier attempts have finished, and those that have failed and are not run again."""
         return
 
+    def slots_changed(self, slots: int) -> None:
+        """How many trials can run at a time from now on; told once before the first trial starts."""
+        return
+
     def round_started(self, number: int, round: Round, of: int) -> None:
         """A round of a race begins, or goes on: the `number`th, counted from 0, of so many."""
         return

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tictactoe.settings import Settings
 
-FORMAT = 3
+FORMAT = 4
 """Rises when what a record means changes: the grid of checks, the objective, a field. It is part of each search's fingerprint
 and of every file that is read again, so that no search mixes two meanings under one digest."""
 
@@ -125,8 +125,10 @@ class Record(Progress):
     started_s: float
     """Seconds from this attempt's start."""
     ended_s: float
+    node: str
+    """Address of the node that ran it, as Ray names it."""
     worker: int
-    """Process id of the worker that ran it."""
+    """Id, on its node, of the worker process that ran it."""
     stopped: bool
     """Whether it ended before its budget, by a scheduler or a round's cap."""
     round: int = 0
@@ -207,6 +209,27 @@ class Replay:
     """Number of the first replicate in its stream."""
     games_to_optimal: GamesToOptimal
     learner_cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEvent:
+    """A node that joined the search or was lost: one line of nodes.jsonl.
+
+    Each attempt begins with those that joined before its first trial.
+    """
+
+    index: int
+    """Number of the line."""
+    attempt: int
+    """Which start of the search it was in, counted from 1."""
+    at_s: float
+    """Seconds from this attempt's start, as in its records."""
+    node: str
+    """Its address, as Ray names it."""
+    event: Literal["joined", "lost"]
+    cpus: float
+    slots: int
+    """Trials of this search that the node runs at a time."""
 
 
 def required(kind: Any) -> list[str]:

@@ -50,8 +50,8 @@ class Relay(tune.Callback):
         """Trials whose start has been told, and whose end has not."""
         self._ended: set[tuple[int, int]] = set()
         """Trials and rounds."""
-        self._free: dict[int, float] = {}
-        """When each process ended its last trial."""
+        self._free: dict[tuple[str, int], float] = {}
+        """When each process ended its last trial, by the node's address and the process's id there."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks for its own kind of resuming, which is not used."""
@@ -130,9 +130,10 @@ class Relay(tune.Callback):
         # From the process's clock to ours, of which the search's start is the zero.
         shift = time.monotonic() - self._start - result["now"]
         # No sooner than the trial before it ended: a result that was long on its way shifts the clock.
-        free = self._free.get(result["pid"], 0.0)
+        process = node, worker = result["node_ip"], result["pid"]
+        free = self._free.get(process, 0.0)
         ended = max(report.made + shift, free)
-        self._free[result["pid"]] = ended
+        self._free[process] = ended
         return Record(
             **{name: getattr(report.progress, name) for name in names(Progress)},
             index=report.index,
@@ -140,7 +141,8 @@ class Relay(tune.Callback):
             config=dict(batch.trials)[report.index],
             started_s=min(max(report.began + shift, free), ended),
             ended_s=ended,
-            worker=result["pid"],
+            node=node,
+            worker=worker,
             stopped=stopped,
             round=batch.number,
         )
