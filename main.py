@@ -79,8 +79,6 @@ def main(arguments: list[str]) -> int:
             return code if code or not settings.deep else try_a_trial(settings, preflight, interrupt, console)
         preflight.require()
         probe = Probe(settings)
-        if preflight.max_concurrent is not None:
-            settings = settings.model_copy(update={"max_concurrent": preflight.max_concurrent})
         return search(settings, preflight, probe, interrupt, console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -118,7 +116,9 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
-                    finished = finished or carry_out(settings, folder, probe, interrupt, console, began)
+                    finished = finished or carry_out(
+                        settings, preflight.max_concurrent, folder, probe, interrupt, console, began
+                    )
             if not finished:
                 interrupt.say()
                 return INTERRUPTED
@@ -132,10 +132,19 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
     return FINISHED
 
 
-def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Interrupt, console: Console, began: float) -> bool:
+def carry_out(
+    settings: Settings,
+    own_slots: int | None,
+    folder: Folder,
+    probe: Probe,
+    interrupt: Interrupt,
+    console: Console,
+    began: float,
+) -> bool:
     """Run the missing trials, then the finalists on fresh seeds; write results and report.
 
-    Returns whether that was done: it was not where the search is interrupted.
+    `own_slots`: trials that this machine has memory for, None for as many as its CPUs. Returns whether that was done: it was
+    not where the search is interrupted.
     """
     from tictactoe.experiment import results, selection, summary
     from tictactoe.experiment.journal import read_rounds
@@ -146,6 +155,7 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
     from tictactoe.reporting.tracking import Tracker
     from tictactoe.tuning import cluster, workers
     from tictactoe.tuning import search as tuning
+    from tictactoe.tuning.nodes import Nodes
     from tictactoe.tuning.replays import Replays
     from tictactoe.tuning.trial import summary_line
 
@@ -155,14 +165,14 @@ def carry_out(settings: Settings, folder: Folder, probe: Probe, interrupt: Inter
         ray_failed(f"{why}; {settings.kept}", interrupt)
 
     with Tracker(probe, rounds(settings), folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
-        with cluster.watched(lost):
+        with cluster.watched(lost), Nodes(settings, own_slots, console.print) as nodes:
             with Reporter(console, rounds(settings), summary_line) as reporter:
                 started = time.monotonic()
-                with workers.awaited(lost, console.print) as heard:
-                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, heard])
+                with workers.awaited(lost, console.print, nodes) as heard:
+                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, heard], nodes)
             if outcome is None:
                 return False
-            replays = Replays(settings, interrupt, folder.path, console.print)
+            replays = Replays(settings, interrupt, folder.path, nodes, console.print)
             selected = selection.select(settings, outcome.records, outcome.cost.games, replays, console.print)
         if selected is None:
             return False
@@ -184,6 +194,7 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
     from tictactoe.process import processes
     from tictactoe.tuning import cluster, workers
     from tictactoe.tuning import search as tuning
+    from tictactoe.tuning.nodes import Nodes
 
     def lap(what: str) -> None:
         console.print(f"{what} in {time.monotonic() - began:.1f} s")
@@ -200,8 +211,10 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
         if dashboard is not None:
             lap(f"Ray started, with its dashboard at {dashboard},")
             began = time.monotonic()
-            with cluster.watched(lost), workers.awaited(lost, console.print) as heard:
-                if tuning.run(tiny, folder, interrupt, [heard]) is not None:
+            with cluster.watched(lost), Nodes(tiny, None, console.print) as nodes:
+                with workers.awaited(lost, console.print, nodes) as heard:
+                    outcome = tuning.run(tiny, folder, interrupt, [heard], nodes)
+                if outcome is not None:
                     lap(f"a trial of {tiny.games:,} games ran")
         began = time.monotonic()
     if interrupt.event.is_set():

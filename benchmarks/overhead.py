@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.common import arguments, search, show, write
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.experiment.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
+from tictactoe.tuning.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
-from tictactoe.experiment.block import play
 from tictactoe.experiment.objective import bounds, geometric_mean, mean_log, par10
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import median
 from tictactoe.experiment.selection import CONFIRMATION
+from tictactoe.tuning.block import play
 
 BOARD, BUDGET = "3x3x3", 50_000
 """Of the default search."""

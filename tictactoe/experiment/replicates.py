@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -166,7 +167,12 @@ class Replicates:
         )
 
     def save(self, path: Path, attempt: str = "") -> None:
-        """Write everything that `advance` changes, whole or not at all; `attempt` names this start of the program."""
+        """Write a file as `write` does, whole or not at all."""
+        with files.atomic(path) as file:
+            self.write(file, attempt)
+
+    def write(self, file: IO[bytes], attempt: str = "", packed: bool = False) -> None:
+        """Write everything that `advance` changes; `attempt` names this start of the program."""
         facts = {
             **self._identity(),
             "games": [learner.games for learner in self.learners],
@@ -177,23 +183,22 @@ class Replicates:
             "earlier_cpu_s": self.earlier_cpu_s,
             "attempt": attempt,
         }
-        with files.atomic(path) as file:
-            np.savez(
-                file,
-                facts=np.array(json.dumps(facts)),
-                generators=np.stack([learner.generator for learner in self.learners]),
-                # One by one: all in one array they would be in memory a second time.
-                **{_table_name(r): learner.table for r, learner in enumerate(self.learners)},  # type: ignore[arg-type]
-            )
+        (np.savez_compressed if packed else np.savez)(
+            file,
+            facts=np.array(json.dumps(facts)),
+            generators=np.stack([learner.generator for learner in self.learners]),
+            # One by one: all in one array they would be in memory a second time.
+            **{_table_name(r): learner.table for r, learner in enumerate(self.learners)},  # type: ignore[arg-type]
+        )
 
-    def restore(self, path: Path, attempt: str = "") -> str | None:
+    def restore(self, source: Path | BinaryIO, attempt: str = "") -> str | None:
         """Go on from a saved state. Where it is damaged or another trial's, nothing changes and the return says so.
 
         What was learned in an attempt of another name counts as earlier from now on. Raises OSError or ValueError when the
         file is damaged while it is read.
         """
         try:
-            with np.load(path) as saved:
+            with np.load(source) as saved:
                 facts, generators = json.loads(str(saved["facts"])), saved["generators"]
                 if any(facts[name] != value for name, value in self._identity().items()):
                     return "belongs to another trial"
@@ -211,7 +216,9 @@ class Replicates:
                         raise ValueError("sizes")
         except Exception as error:  # a damaged file can raise nearly anything; then the trial starts over
             return f"is damaged ({type(error).__name__})"
-        with np.load(path) as saved:  # again, since all tables at once may be too much for the memory
+        if not isinstance(source, Path):
+            source.seek(0)
+        with np.load(source) as saved:  # again, since all tables at once may be too much for the memory
             for r, learner in enumerate(self.learners):
                 learner.restore({"table": saved[_table_name(r)], "generator": generators[r], "games": games[r]})
         self.checks, self.history, self.games_to_optimal = checks, history, games_to_optimal

@@ -53,7 +53,8 @@ class Configurations(Protocol):
 class RaceSearch(Resumable, Observer):
     """Hands out the trials of a race, and hears of their ends.
 
-    `records` and `failures` are of all rounds that have been run; `observers` hear when a round begins and ends.
+    `records` and `failures` are of all rounds that have been run; `slots` says how many trials can run at a time; `observers`
+    hear when a round begins and ends.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RaceSearch(Resumable, Observer):
         configurations: Configurations,
         records: Sequence[Record],
         failures: Sequence[Failure],
-        slots: int,
+        slots: Callable[[], int],
         observers: Sequence[Observer],
     ) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class RaceSearch(Resumable, Observer):
         while not self._waiting:
             # What has not ended was lost with the process that ran others of its batch.
             self._waiting = [trial for trial in self._part if trial[0] not in self._ended[self._number]]
-            self._size = max(1, len(self._waiting) // (BATCHES * self._slots))
+            self._size = max(1, len(self._waiting) // (BATCHES * max(1, self._slots())))
             if self._waiting and self._live:
                 self._waiting = []
                 return None

@@ -16,11 +16,14 @@ from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
+from tictactoe.settings import Settings
 from tictactoe.text import one_line
 from tictactoe.tuning.trial import Batch, Report, state_file
 
 KILL_SECONDS = 30.0
 """So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
+NODE_LOST = "its node was lost"
+"""Why a trial is tried again."""
 
 
 class Relay(tune.Callback):
@@ -34,20 +37,24 @@ class Relay(tune.Callback):
         self,
         journal: Journal[Record | Failure],
         attempt: int,
+        start: float,
         observers: Sequence[Observer],
         give_up: Callable[[], None],
         interrupted: Callable[[], bool],
         state_dir: Path,
-        budget: int,
+        settings: Settings,
     ) -> None:
         self.unwritable: OSError | None = None
         self._journal, self._attempt, self._observers, self._state_dir = journal, attempt, observers, state_dir
-        self._give_up, self._interrupted, self._budget = give_up, interrupted, budget
-        self._start = time.monotonic()
+        self._give_up, self._interrupted = give_up, interrupted
+        self._budget, self._timeout = settings.games, settings.trial_timeout
+        self._start = start
         self._memory_kills, self._killed_at = memory_kills(), deque[float]()
         """How many processes the kernel has ended so far for want of memory, and when, for those that explain no loss yet."""
         self._running_now: set[int] = set()
         """Trials whose start has been told, and whose end has not."""
+        self._began: dict[str, float] = {}
+        """By Tune's trial: when the one of its batch that runs began, by the monotonic clock, as far as is known here."""
         self._ended: set[tuple[int, int]] = set()
         """Trials and rounds."""
         self._free: dict[tuple[str, int], float] = {}
@@ -59,6 +66,7 @@ class Relay(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         batch, index = trial.config["batch"], self._running(trial)
+        self._began[trial.trial_id] = time.monotonic()
         self._tell_start(index, dict(batch.trials)[index])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
@@ -67,6 +75,8 @@ class Relay(tune.Callback):
         configs, ended = dict(batch.trials), dict[int, Record | Failure]()
         # Those that have ended were told before their batch was run again.
         reports: list[Report] = [report for report in result["reports"] if (report.index, batch.number) not in self._ended]
+        if any(report.final for report in reports):
+            self._began[trial.trial_id] = time.monotonic()
         for report in reports:
             if report.error:
                 ended[report.index] = self._failure(batch, report.index, report.error, report.timeout)
@@ -85,15 +95,20 @@ class Relay(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also called for trials that a scheduler ended; not for those that the time budget cuts short."""
+        self._began.pop(trial.trial_id, None)
         result, batch = trial.last_result, trial.config["batch"]
         report = result["reports"][-1] if result.get("reports") else None
         if report and report.progress and report.progress.games and not report.final:
             self._end(self._record(batch, report, result, stopped=True))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = self._reason(trial)
+        index, reason = self._running(trial), self._reason(trial)
+        if reason != NODE_LOST and self._timeout and time.monotonic() - self._began[trial.trial_id] > self._timeout:
+            # What has ended the process was its watchdog, most likely: the next process on it need not run into it again.
+            with suppress(OSError):
+                state_file(self._state_dir, index, trial.config["batch"].number).with_suffix(".hung").write_text(reason)
         for observer in self._observers:
-            observer.trial_noted(self._running(trial), f"is tried again: {reason}")
+            observer.trial_noted(index, f"is tried again: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """What runs in a process that is lost again and again has failed; what waited for it in its batch has not."""
@@ -105,11 +120,14 @@ class Relay(tune.Callback):
 
     def _reason(self, trial: Any) -> str:
         """Why a trial's process was lost, in one line. The kernel may have ended somebody else's: an old kill is no reason."""
+        error = trial.get_pickled_error()
+        if getattr(error, "preempted", False):
+            return NODE_LOST
         self._look_for_kills()
         while self._killed_at:
             if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
                 return "its process was ended for want of memory"
-        return one_line(str(trial.get_pickled_error() or ""), slice(2)) or "its process died"
+        return one_line(str(error or ""), slice(2)) or "its process died"
 
     def _running(self, trial: Any) -> int:
         """The trial of a batch that runs, or was to run: the first that has not ended."""

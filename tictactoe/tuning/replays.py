@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import ray
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
-from tictactoe.experiment.block import play
 from tictactoe.experiment.journal import replays
 from tictactoe.experiment.record import GamesToOptimal, Record, Replay, Task
 from tictactoe.experiment.replicates import warm_up
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason, trial_name
-from tictactoe.tuning.search import LOST_WORKER_RETRIES, slots
+from tictactoe.tuning.block import play
+from tictactoe.tuning.controller import LOST_NODE_RETRIES
+from tictactoe.tuning.nodes import Node, Nodes
+from tictactoe.tuning.search import LOST_WORKER_RETRIES
+from tictactoe.tuning.states import on
 from tictactoe.tuning.trial import HUNG_SECONDS
 from tictactoe.tuning.workers import SLOW_SECONDS, Patience, Wait
 
@@ -34,15 +37,27 @@ PROGRESS_SECONDS = 30.0
 """So often a long selection says how far it is."""
 
 
-Waiting = tuple[Record, range]
-"""Seeds of a configuration that are to be run."""
+@dataclass
+class Block:
+    """Seeds of a configuration that are to be run, or are running."""
+
+    record: Record
+    seeds: range
+    lost_processes: int = 0
+    lost_nodes: int = 0
+    """How often it was lost with its process, and with its node."""
+    node: Node | None = None
+    """Where it runs."""
+    began: float = 0.0
 
 
 class Replays:
     """Runs configurations of a search on seeds of the race and of the confirmation, or takes them from its fresh.jsonl."""
 
-    def __init__(self, settings: Settings, interrupt: Interrupt, folder: Path, say: Callable[[str], None]) -> None:
-        self._settings, self._interrupt = settings, interrupt
+    def __init__(
+        self, settings: Settings, interrupt: Interrupt, folder: Path, nodes: Nodes, say: Callable[[str], None]
+    ) -> None:
+        self._settings, self._interrupt, self._nodes = settings, interrupt, nodes
         self._task = Task(settings.board, settings.seeds, settings.games, settings.seed, curve=False)
         self._games: dict[tuple[Stream, Hyperparameters, int], int | None] = {}
         """Games to optimal by stream, configuration and seed."""
@@ -63,42 +78,67 @@ class Replays:
 
         Raises RuntimeError when a replicate fails, or takes longer than --trial-timeout allows, or no process for it comes.
         """
-        waiting = [(record, seeds) for record in records for seeds in self._missing(stream, record, first, last)]
+        waiting = [Block(record, seeds) for record in records for seeds in self._missing(stream, record, first, last)]
         if waiting and not (self._warm_up() and self._play(stream, waiting)):
             return None
         return [tuple(self._games[stream, record.config, seed] for seed in range(first, last)) for record in records]
 
-    def _play(self, stream: Stream, waiting: list[Waiting]) -> bool:
+    def _play(self, stream: Stream, waiting: list[Block]) -> bool:
         """Run blocks of replicates; whether that was done: it was not where the search is interrupted."""
-        running: dict[ray.ObjectRef[Any], tuple[Record, range, float]] = {}
-        task = ray.remote(play).options(num_cpus=self._settings.cpus_per_trial, max_retries=LOST_WORKER_RETRIES)
-        at_a_time = slots(self._settings)
-        missing, patience, said_at = sum(len(seeds) for _, seeds in waiting), Patience(self._say), time.monotonic()
+        running: dict[ray.ObjectRef[Any], Block] = {}
+        self._nodes.running = lambda node: sum(block.node is node for block in running.values())
+        missing, patience = sum(len(block.seeds) for block in waiting), Patience(self._say, self._nodes)
+        said_at = time.monotonic()
         with suppress(OSError):  # whether results can be written is for the journal to say
             self._states.mkdir(exist_ok=True)
         while waiting or running:
-            while waiting and len(running) < at_a_time:
-                record, seeds = waiting.pop(0)
-                block = replace(self._task, stream=stream, seeds=len(seeds), first=seeds.start)
-                reference = task.remote(block, record.config, str(self._state(stream, record, seeds)))
-                running[reference] = (record, seeds, time.monotonic())
-            ended, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+            self._nodes.update()
+            while waiting and (node := self._nodes.take()) is not None:
+                block = waiting.pop(0)
+                block.node, block.began = node, time.monotonic()
+                running[self._submit(stream, block, node)] = block
+            ended = self._ended(list(running))
             if self._interrupt.event.is_set():
                 return False
             for reference in ended:
-                record, seeds, _ = running.pop(reference)
-                self._finish(stream, record, seeds, reference)
+                block = running.pop(reference)
+                if block.node is not None:
+                    self._nodes.give_back(block.node)
+                if not self._finish(stream, block, reference):
+                    waiting.insert(0, block)
             if why := patience.at_an_end():
                 raise RuntimeError(f"{why}; {self._settings.go_on}")
-            for record, seeds, began in running.values():
-                self._require_in_time(record, seeds, time.monotonic() - began)
+            for block in running.values():
+                self._require_in_time(block.record, block.seeds, time.monotonic() - block.began)
             if time.monotonic() - said_at > PROGRESS_SECONDS:
                 said_at = time.monotonic()
-                left = sum(len(seeds) for _, seeds in waiting) + sum(len(seeds) for _, seeds, _ in running.values())
+                left = sum(len(block.seeds) for block in (*waiting, *running.values()))
                 self._say(f"{NAMES[stream]}: {missing - left} of {count(missing, 'replicate')}")
         with suppress(OSError):  # not empty: what a later look has begun goes on from there
             self._states.rmdir()
         return True
+
+    def _submit(self, stream: Stream, block: Block, node: Node) -> ray.ObjectRef[Any]:
+        """Have a block run on a node."""
+        task = replace(self._task, stream=stream, seeds=len(block.seeds), first=block.seeds.start)
+        state = self._state(stream, block.record, block.seeds)
+        reference: ray.ObjectRef[Any] = self._on(node, play).remote(
+            task, block.record.config, self._nodes.home, str(state), state.exists()
+        )
+        return reference
+
+    def _on(self, node: Node, function: Callable[..., Any]) -> Any:
+        """A function as a task with a slot of a node. What is lost is run again by us, perhaps elsewhere."""
+        return ray.remote(function).options(
+            num_cpus=self._settings.cpus_per_trial, max_retries=0, scheduling_strategy=on(node.id)
+        )
+
+    def _ended(self, running: list[ray.ObjectRef[Any]]) -> list[ray.ObjectRef[Any]]:
+        """Which tasks have ended, after a short wait for one."""
+        if not running:
+            time.sleep(POLL_SECONDS)
+            return []
+        return ray.wait(running, timeout=POLL_SECONDS)[0]
 
     def _state(self, stream: Stream, record: Record, seeds: range) -> Path:
         """Where a block is saved while it is unfinished."""
@@ -127,21 +167,31 @@ class Replays:
 
         Returns whether that was done: it was not where the search is interrupted.
         """
-        task = ray.remote(warm_up).options(num_cpus=self._settings.cpus_per_trial)
-        loading = [] if self._warm else [task.remote(self._settings.board) for _ in range(slots(self._settings))]
-        patience, wait = Patience(self._say), Wait("processes to get ready for fresh seeds", self._say, SLOW_SECONDS)
+        patience, wait = (
+            Patience(self._say, self._nodes),
+            Wait("processes to get ready for fresh seeds", self._say, SLOW_SECONDS),
+        )
+        loading: dict[ray.ObjectRef[Any], Node] = {}
+        while not self._warm and (node := self._nodes.take()) is not None:
+            loading[self._on(node, warm_up).remote(self._settings.board)] = node
         while loading and not self._interrupt.event.is_set():
-            _, loading = ray.wait(loading, num_returns=len(loading), timeout=POLL_SECONDS)
+            self._nodes.update()
+            for reference in self._ended(list(loading)):
+                self._nodes.give_back(loading.pop(reference))
             why = patience.at_an_end() or (f"no process was ready in {wait.limit:.0f} s" if wait.is_over() else None)
             if loading and why:
                 raise RuntimeError(f"{why}; {self._settings.go_on}")
         self._warm = True
         return not self._interrupt.event.is_set()
 
-    def _finish(self, stream: Stream, record: Record, seeds: range, reference: ray.ObjectRef[Any]) -> None:
+    def _finish(self, stream: Stream, block: Block, reference: ray.ObjectRef[Any]) -> bool:
+        """Write what a block has come to. Whether there is something: it is to be run again where it was lost."""
+        record = block.record
         try:
             games_to_optimal, learner_cpu_s = ray.get(reference)
         except ray.exceptions.RayError as error:
+            if not isinstance(error, ray.exceptions.RayTaskError) and self._may_run_again(block):
+                return False
             cause = reason(error, slice(-1, None))
             raise RuntimeError(f"{trial_name(record.index)} failed on other seeds than the search's: {cause}") from error
         replay = Replay(
@@ -149,7 +199,7 @@ class Replays:
             stream=stream,
             trial=record.index,
             config=record.config,
-            first=seeds.start,
+            first=block.seeds.start,
             games_to_optimal=games_to_optimal,
             learner_cpu_s=learner_cpu_s,
         )
@@ -157,7 +207,16 @@ class Replays:
         self._lines += 1
         self._add(replay)
         with suppress(OSError):  # only now can the block do without its saved state
-            self._state(stream, record, seeds).unlink(missing_ok=True)
+            self._state(stream, record, block.seeds).unlink(missing_ok=True)
+        return True
+
+    def _may_run_again(self, block: Block) -> bool:
+        """Count that a block was lost; whether that has not happened too often."""
+        if block.node is not None and self._nodes.is_lost(block.node):
+            block.lost_nodes += 1
+        else:
+            block.lost_processes += 1
+        return block.lost_nodes <= LOST_NODE_RETRIES and block.lost_processes <= LOST_WORKER_RETRIES
 
     def _add(self, replay: Replay) -> None:
         for seed, games in enumerate(replay.games_to_optimal, start=replay.first):

@@ -16,7 +16,6 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from tictactoe.experiment import journal as journals
-from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Record, Task, by_kind
 from tictactoe.experiment.results import Outcome, all_failed
@@ -25,13 +24,12 @@ from tictactoe.experiment.slots import slot_seconds
 from tictactoe.experiment.space import draws
 from tictactoe.experiment.summary import RoundSummary, TrialsCost
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason
 from tictactoe.tuning import controller
 from tictactoe.tuning.algorithms import JournaledASHA, LaggedOptuna, RandomSearch, Study
-from tictactoe.tuning.cluster import node_resources
-from tictactoe.tuning.race import Drawn, RaceSearch, Suggested, generation
+from tictactoe.tuning.nodes import Nodes
+from tictactoe.tuning.race import Drawn, RaceSearch, Suggested
 from tictactoe.tuning.relay import Relay
 from tictactoe.tuning.trial import Execution, QLearningTrial, state_file
 
@@ -41,8 +39,8 @@ LOST_WORKER_RETRIES = 3
 """How often a trial is repeated whose process died; a trial that raises is not."""
 
 
-def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Sequence[Observer]) -> Outcome | None:
-    """Run what is missing of a search in the Ray that is up, and return all of it; None when interrupted.
+def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Sequence[Observer], nodes: Nodes) -> Outcome | None:
+    """Run what is missing of a search on the nodes of the Ray that is up, and return all of it; None when interrupted.
 
     Raises RuntimeError, with the first reason, when no trial finished.
     """
@@ -54,7 +52,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         observer.search_started(*before.latest)
     start = time.monotonic()
     if before.missing and not interrupt.event.is_set():
-        _fit(settings, folder, attempt, before, interrupt, observers)
+        _fit(settings, folder, attempt, before, interrupt, observers, nodes)
     if interrupt.event.is_set():
         return None
     entries = journal.read()
@@ -83,28 +81,6 @@ def _standing(settings: Settings, entries: Sequence[Record | Failure], counts: C
     return standing(rounds(settings), records, [failure for failure in failures if counts(failure)])
 
 
-def slots(settings: Settings) -> int:
-    """Trials that run at a time in the Ray that is up."""
-    fitting = 0
-    for resources in node_resources():
-        here = shares(resources.get("CPU", 0.0), settings.cpus_per_trial)
-        if settings.gpus_per_trial:
-            here = min(here, shares(resources.get("GPU", 0.0), settings.gpus_per_trial))
-        fitting += here
-    return min(fitting, settings.max_concurrent or settings.num_samples, settings.num_samples)
-
-
-def startable(settings: Settings, before: Standing) -> int:
-    """How many of the missing trials may start before any has ended."""
-    first = before.missing[0]
-    if settings.search != "optuna" or before.number:
-        return len(before.missing)
-    if races(settings):
-        size = generation(settings.num_samples)
-        return sum(index // size == first // size for index in before.missing)
-    return sum(index < first + LAG for index in before.missing)
-
-
 class TimeBudget(tune.Stopper):
     """Ends the search after some seconds. Ray Tune's own one goes by the wall clock, which may be set meanwhile."""
 
@@ -119,25 +95,33 @@ class TimeBudget(tune.Stopper):
 
 
 def _fit(
-    settings: Settings, folder: Path, attempt: int, before: Standing, interrupt: Interrupt, observers: Sequence[Observer]
+    settings: Settings,
+    folder: Path,
+    attempt: int,
+    before: Standing,
+    interrupt: Interrupt,
+    observers: Sequence[Observer],
+    nodes: Nodes,
 ) -> None:
     """Have Ray Tune run the missing trials. Raises RuntimeError when it cannot go on, or the journal cannot be written."""
-    state_dir, journal, at_a_time = folder / STATES, journals.trials(folder), slots(settings)
+    state_dir, journal, start = folder / STATES, journals.trials(folder), time.monotonic()
     _clear(state_dir, before)
     execution = Execution(
         str(state_dir),
         settings.trial_timeout,
         settings.cpus_per_trial,
         settings.gpus_per_trial,
-        slots=min(at_a_time, startable(settings, before)),
+        nodes.home,
+        saved=tuple(path.name for path in state_dir.iterdir()),
         attempt=uuid4().hex,
         judged=settings.scheduler == "asha",
     )
-    searcher = _searcher(settings, before, at_a_time, observers)
+    searcher = _searcher(settings, before, nodes, observers)
     heard = [*observers, searcher] if isinstance(searcher, RaceSearch) else observers
-    relay = Relay(journal, attempt, heard, interrupt.end_fit, interrupt.event.is_set, state_dir, settings.games)
+    relay = Relay(journal, attempt, start, heard, interrupt.end_fit, interrupt.event.is_set, state_dir, settings)
     tuner = _tuner(settings, folder, execution, searcher, before, relay)
-    controller.use(at_a_time if races(settings) else 0)
+    nodes.begin(journals.nodes(folder), attempt, start, observers)
+    controller.use(nodes)
     interrupt.fitting = True
     try:
         if not interrupt.event.is_set():
@@ -196,12 +180,12 @@ def _clear(state_dir: Path, before: Standing) -> None:
             path.unlink()
 
 
-def _searcher(settings: Settings, before: Standing, at_a_time: int, observers: Sequence[Observer]) -> Searcher:
+def _searcher(settings: Settings, before: Standing, nodes: Nodes, observers: Sequence[Observer]) -> Searcher:
     """What hands out the missing trials."""
     drawn = partial(draws, settings.seed, settings.board)
     if races(settings):
         source = Suggested(Study(settings.seed, settings.board)) if settings.search == "optuna" else Drawn(drawn)
-        return RaceSearch(rounds(settings), source, before.records, before.failures, at_a_time, observers)
+        return RaceSearch(rounds(settings), source, before.records, before.failures, lambda: nodes.slots, observers)
     (whole,) = rounds(settings)
     if settings.search == "optuna":
         study = Study(settings.seed, settings.board)
@@ -223,9 +207,6 @@ def _tuner(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,  # until the searcher has no more
-            # Said in any case: else Tune asks for a trial only once all earlier ones have started, and trials shorter than a
-            # process's start run one at a time.
-            max_concurrent_trials=slots(settings),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["batch"].name,
             trial_dirname_creator=lambda trial: trial.config["batch"].name,

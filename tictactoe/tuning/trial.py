@@ -12,28 +12,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, BinaryIO
 
 from ray import tune
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
-from tictactoe.experiment.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
 from tictactoe.experiment.objective import at_most, geometric_mean
 from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, warm_up
 from tictactoe.experiment.rounds import Round
 from tictactoe.text import games, percent, reason, trial_name
+from tictactoe.tuning.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
+from tictactoe.tuning.states import States
 
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
-READY = "ready"
-"""Folder beside the states of unfinished trials that holds a file for each process that is ready."""
-READY_SECONDS = 20.0
-"""How long a process waits for others, which start at the same time, but may not come."""
-HEARD_SECONDS = 0.2
-"""A process's first result comes no sooner after that: first Tune has to hear that the others are ready, too."""
+AGAIN = "again"
+"""In a trial's configuration: whether a process has been lost on it."""
 HUNG_SECONDS = 5.0
 """A trial that does not even notice that its time is up is ended this much later, with its process."""
 
@@ -49,8 +45,10 @@ class Execution:
     cpus: float = 1.0
     gpus: float = 0.0
     """What a trial reserves of Ray's resources."""
-    slots: int = 1
-    """How many trials run at a time."""
+    home: str = ""
+    """Id of the node that the folder is on, empty for this one."""
+    saved: tuple[str, ...] = ()
+    """Names of the states that were in the folder at the start."""
     attempt: str = ""
     """Which start of the program this is."""
     judged: bool = False
@@ -124,9 +122,7 @@ class QLearningTrial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """In a new process: get ready, then begin with a trial."""
         warm_up(config["task"]["board"])
-        execution = Execution(**config["execution"])
-        _wait_for_others(execution)
-        self.heard_at = time.monotonic() + (HEARD_SECONDS if execution.slots > 1 else 0.0)
+        self.states = States(config["execution"]["home"])
         self._begin(config)
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -136,17 +132,8 @@ class QLearningTrial(tune.Trainable):
         self.task = replace(task, seeds=self.batch.seeds, cap=cap, curve=self.batch.curve)
         self.execution = Execution(**config["execution"])
         self.waiting = deque(self.batch.trials)
-        self.again = self._is_run_again()
+        self.again = bool(config.get(AGAIN))
         self._next()
-
-    def _is_run_again(self) -> bool:
-        """Whether a process has been lost on this batch. Mark it, so that the next one would know."""
-        if not self.execution.state_dir or len(self.batch.trials) == 1:
-            return False
-        again = self.begun.exists()
-        with suppress(OSError):  # whether results can be written is for the journal to say
-            self.begun.touch()
-        return again
 
     def _next(self) -> None:
         """Begin with the next trial of the batch."""
@@ -159,11 +146,11 @@ class QLearningTrial(tune.Trainable):
         self.note: str | None = None
         self.replicates: Replicates | None = None
         try:
-            if self.hung.exists() and self.hung.stat().st_size:  # the watchdog has ended an earlier process on it
+            if self.again and self.states.read(self.hung):  # the watchdog has ended an earlier process on it
                 raise self._late()
             self.replicates = Replicates(self.task, hyperparameters)
-            if self.state.exists():
-                problem = self.replicates.restore(self.state, self.execution.attempt)
+            if (saved := self._saved()) is not None:
+                problem = self.replicates.restore(saved, self.execution.attempt)
                 self.note = (
                     f"{self.state.name} {problem}: the trial starts over"
                     if problem
@@ -172,6 +159,11 @@ class QLearningTrial(tune.Trainable):
                 self._say(self.note)
         except Exception as error:
             self._fail(error)
+
+    def _saved(self) -> Path | BinaryIO | None:
+        """The trial's saved state. Another node is asked only where there may be one: that takes longer than some trials."""
+        may_be = self.states.here or self.again or self.state.name in self.execution.saved
+        return self.states.load(self.state) if self.execution.state_dir and may_be else None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next configuration in the same process: starting one costs seconds."""
@@ -182,11 +174,6 @@ class QLearningTrial(tune.Trainable):
     def state(self) -> Path:
         """File for the state of this trial while it is unfinished."""
         return state_file(Path(self.execution.state_dir or os.devnull), self.index, self.batch.number)
-
-    @property
-    def begun(self) -> Path:
-        """File that is there while several trials are run in a batch."""
-        return Path(self.execution.state_dir or os.devnull, f"{self.batch.name}.begun")
 
     @property
     def hung(self) -> Path:
@@ -207,12 +194,7 @@ class QLearningTrial(tune.Trainable):
             self.ended = reports[-1].final
             if not self.ended or not self.waiting or self.again or time.monotonic() > until:
                 break
-        done = self.ended and not self.waiting
-        if done:
-            with suppress(OSError):
-                self.begun.unlink()
-        time.sleep(max(0.0, self.heard_at - time.monotonic()))
-        return self._result(reports, done)
+        return self._result(reports, self.ended and not self.waiting)
 
     def _advance(self, until: float) -> Report:
         """Train one trial until the monotonic clock `until`, its end or the next rung.
@@ -265,8 +247,10 @@ class QLearningTrial(tune.Trainable):
             yield
             return
         seconds = max(0.0, self.began + self.execution.timeout - time.monotonic()) + HUNG_SECONDS
+        # On another node the mark is of no use: that the trial was late is seen by who hears no more of it.
+        path = self.hung if self.states.here else Path(os.devnull)
         try:
-            file = self.hung.open("w")
+            file = path.open("w")
         except OSError:  # whether results can be written is for the journal to say
             yield
             return
@@ -277,7 +261,7 @@ class QLearningTrial(tune.Trainable):
             finally:
                 faulthandler.cancel_dump_traceback_later()
                 with suppress(OSError):
-                    self.hung.unlink()
+                    self.hung.unlink(missing_ok=True)
 
     def _late(self) -> TimeoutError:
         self.outlasted = self.execution.timeout
@@ -287,7 +271,7 @@ class QLearningTrial(tune.Trainable):
         assert self.replicates is not None
         began = time.monotonic()
         try:
-            self.replicates.save(self.state, self.execution.attempt)
+            self.note = self.states.save(self.replicates, self.state, self.execution.attempt)
         except OSError as error:  # a full disk: the trial can still finish, it only cannot be resumed
             self.note = f"could not be saved: {error.strerror}"
         now = time.monotonic()
@@ -307,23 +291,6 @@ class QLearningTrial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing, as `save_checkpoint`."""
-
-
-def _wait_for_others(execution: Execution) -> None:
-    """Wait until as many processes are ready as trials run at a time.
-
-    Tune gives a waiting trial the first free process and cancels the one that is starting for it. Trials shorter than
-    the difference between two starts would so run one at a time for ever.
-    """
-    if not execution.state_dir:
-        return
-    ready = Path(execution.state_dir, READY)
-    with suppress(OSError):  # whether results can be written is for the journal to say
-        ready.mkdir(exist_ok=True)
-        (ready / uuid4().hex).touch()
-        end = time.monotonic() + READY_SECONDS
-        while len(list(ready.iterdir())) < execution.slots and time.monotonic() < end:
-            time.sleep(0.02)
 
 
 def summary_line(progress: Progress) -> str:

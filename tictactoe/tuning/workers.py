@@ -15,6 +15,7 @@ from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.process import processes, ray_address
 from tictactoe.text import trial_name
 from tictactoe.tuning import logs
+from tictactoe.tuning.nodes import Nodes
 
 PATIENCE_SECONDS = 10.0
 """After so long a wait, what is waited for is said."""
@@ -51,10 +52,10 @@ class Wait:
 
 
 class Patience:
-    """With a Ray of our own that has no process for trials, though it is to have some."""
+    """With a Ray of our own that has no process for trials, though this machine, and no other, is to have some."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._next_look = say, 0.0
+    def __init__(self, say: Callable[[str], None], nodes: Nodes) -> None:
+        self._say, self._nodes, self._next_look = say, nodes, 0.0
         self._restart()
 
     def _restart(self) -> None:
@@ -67,7 +68,8 @@ class Patience:
             return None
         self._next_look = time.monotonic() + LOOK_SECONDS
         titles = [title(process) for process in processes.ray_processes()]
-        if ray_address.existing() or any(words.startswith("ray::") and not words.startswith(AGENTS) for words in titles):
+        elsewhere = ray_address.existing() or self._nodes.remote or not self._nodes.slots
+        if elsewhere or any(words.startswith("ray::") and not words.startswith(AGENTS) for words in titles):
             self._restart()
             return None
         self.wait.limit = SLOW_SECONDS if self.wait.seconds > NONE_SECONDS and self._moves() else NONE_SECONDS
@@ -113,16 +115,21 @@ class Heard(Observer):
 
 
 @contextmanager
-def awaited(lost: Callable[[str], None], say: Callable[[str], None]) -> Iterator[Heard]:
+def awaited(lost: Callable[[str], None], say: Callable[[str], None], nodes: Nodes) -> Iterator[Heard]:
     """While Tune runs trials, call `lost` with the reason when no process for them comes, or no trial starts.
 
     A trial that has fallen silent is said: only --trial-timeout ends it. What is yielded is to hear of the trials.
     """
-    heard, stopped, patience = Heard(), threading.Event(), Patience(say)
-    begin = Wait("the first trial to start", lambda line: None if patience.wait.said else say(line), SLOW_SECONDS)
+    heard, stopped, patience = Heard(), threading.Event(), Patience(say, nodes)
+
+    def first_trial() -> Wait:
+        return Wait("the first trial to start", lambda line: None if patience.wait.said else say(line), SLOW_SECONDS)
 
     def run() -> None:
+        begin = first_trial()
         while not stopped.wait(1.0):
+            if not nodes.slots:  # which is said, and may last
+                begin = first_trial()
             why = patience.at_an_end()
             for index in heard.silent():
                 say(f"{trial_name(index)}  not heard of for {SILENT_SECONDS:.0f} s; --trial-timeout ends a trial that hangs")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import GamesToOptimal, Task
-from tictactoe.experiment.replicates import Replicates
+from tictactoe.experiment.replicates import Replicates, warm_up
+from tictactoe.tuning.states import States
 
 CHECKPOINT_SECONDS = 5.0
 """Learners are saved about this often; what is shorter is cheaper to repeat than to save."""
@@ -19,11 +20,15 @@ CHECKPOINT_SHARE = 0.01
 """Of a process's time at most so much goes into saving: large tables are saved less often."""
 
 
-def play(task: Task, config: Hyperparameters, state: str) -> tuple[GamesToOptimal, float]:
-    """Games to optimal of a task's replicates, and the learner's CPU seconds. Long ones are saved in the file `state`."""
-    replicates = Replicates(task, config)
-    if Path(state).exists():
-        replicates.restore(Path(state))
+def play(task: Task, config: Hyperparameters, home: str, state: str, saved: bool) -> tuple[GamesToOptimal, float]:
+    """Games to optimal of a task's replicates, and the learner's CPU seconds.
+
+    Long ones are saved in the file `state` on the node of the id `home`; `saved` tells whether one may be there already.
+    """
+    warm_up(task.board)
+    replicates, states = Replicates(task, config), States(home)
+    if saved and (source := states.load(Path(state))) is not None:
+        replicates.restore(source)
     wait = CHECKPOINT_SECONDS
     while True:
         replicates.advance(time.monotonic() + wait, task.games)
@@ -31,5 +36,5 @@ def play(task: Task, config: Hyperparameters, state: str) -> tuple[GamesToOptima
             return tuple(replicates.games_to_optimal), replicates.learner_cpu_s
         began = time.monotonic()
         with suppress(OSError):  # it can still finish, it only cannot be resumed
-            replicates.save(Path(state))
+            states.save(replicates, Path(state))
         wait = max(CHECKPOINT_SECONDS, (time.monotonic() - began) / CHECKPOINT_SHARE)

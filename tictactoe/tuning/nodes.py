@@ -1,0 +1,251 @@
+"""The nodes of the Ray that is up, and the slots on them: who joins, who is lost, who is free for a trial."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+
+from tictactoe.experiment.journal import Journal
+from tictactoe.experiment.observer import Observer
+from tictactoe.experiment.record import NodeEvent
+from tictactoe.process import code
+from tictactoe.process.resources import shares
+from tictactoe.settings import Settings
+from tictactoe.text import count, reason
+from tictactoe.tuning.states import on
+
+LOOK_SECONDS = 1.0
+"""Between two looks at Ray's list of nodes."""
+AVOIDED_SECONDS = 25.0
+"""So long nothing is started on a node that does not answer; by then Ray knows whether it is there."""
+WAITING_SECONDS = 60.0
+"""So often a search without any node says that it waits for one; for the first time after a sixth of that."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A machine that runs trials."""
+
+    id: str
+    """Ray's."""
+    address: str
+    cpus: float
+    slots: int
+    """Trials that it has room for."""
+    used: int = 0
+    """Slots that processes hold."""
+    avoided_until: float = 0.0
+    """By the monotonic clock."""
+
+
+class Nodes:
+    """The nodes that this search may use, as they are by the last `update`.
+
+    A node gets work once it is known to have the same code. `own_slots` is how many trials this machine has memory for, None
+    for as many as its CPUs. A thread asks Ray for its list; everything else happens in the thread that calls.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        own_slots: int | None,
+        say: Callable[[str], None],
+        listing: Callable[[], list[dict[str, Any]]] = ray.nodes,
+        home: str | None = None,
+    ) -> None:
+        self.home = home or ray.get_runtime_context().get_node_id()
+        """Id of the node that the driver is on."""
+        self.running: Callable[[Node], int] = lambda node: 0
+        """How many trials run on a node; said by who runs them."""
+        self._settings, self._own_slots, self._say, self._list = settings, own_slots, say, listing
+        self._cap = min(settings.max_concurrent or settings.num_samples, settings.num_samples)
+        self._nodes: dict[str, Node] = {}
+        self._checks: dict[str, ray.ObjectRef[Any]] = {}
+        """Of nodes that have been asked for their code."""
+        self._without: set[str] = set()
+        """Nodes that have no slot or another code, and those that were lost: none of them comes back under its id."""
+        self._journal: Journal[NodeEvent] | None = None
+        self._attempt, self._zero, self._lines = 0, time.monotonic(), 0
+        self._observers: Sequence[Observer] = ()
+        self._told = -1
+        """Slots that the observers know of."""
+        self._empty_since, self._said_at = time.monotonic(), 0.0
+        self._latest: list[dict[str, Any]] = listing()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.update()
+
+    def __enter__(self) -> Nodes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join(LOOK_SECONDS)
+
+    @property
+    def slots(self) -> int:
+        """Trials that can run at a time."""
+        return min(sum(node.slots for node in list(self._nodes.values())), self._cap)
+
+    @property
+    def free(self) -> int:
+        """Slots that nobody holds."""
+        used = sum(node.used for node in self._nodes.values())
+        return max(0, min(self.slots - used, sum(map(_free, self._nodes.values()))))
+
+    @property
+    def remote(self) -> bool:
+        """Whether there are slots on other machines than this one."""
+        return any(node.id != self.home for node in list(self._nodes.values()))
+
+    def take(self) -> Node | None:
+        """The node of a free slot, which is taken: of that with the most. None where all are."""
+        if not self.free:
+            return None
+        node = max(self._nodes.values(), key=_free)
+        node.used += 1
+        return node
+
+    def give_back(self, node: Node) -> None:
+        """A slot on the node is free again."""
+        node.used -= 1
+
+    def avoid(self, node: Node) -> None:
+        """Offer no slot of a node for a while."""
+        node.avoided_until = time.monotonic() + AVOIDED_SECONDS
+
+    def is_lost(self, node: Node) -> bool:
+        """Whether a node is there no longer, by a look at it now."""
+        with suppress(Exception):  # as in `_watch`
+            self._latest = self._list()
+            self.update()
+        return node.id not in self._nodes
+
+    def begin(self, journal: Journal[NodeEvent], attempt: int, zero: float, observers: Sequence[Observer]) -> None:
+        """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""
+        self._journal, self._attempt, self._zero, self._observers = journal, attempt, zero, observers
+        with suppress(OSError):  # what is wrong with the disk is for the journal of trials to say
+            self._lines = len(journal.read())
+        for node in self._nodes.values():
+            self._write("joined", node)
+        self._tell()
+
+    def update(self) -> None:
+        """Take note of what has changed, and say it."""
+        latest = self._latest
+        living = {entry["NodeID"]: entry for entry in latest if entry["Alive"]}
+        for id in [id for id in self._nodes if id not in living]:
+            self._lose(self._nodes.pop(id))
+        for id in [id for id in self._checks if id not in living]:
+            del self._checks[id]
+        for id, entry in living.items():
+            if id not in self._nodes and id not in self._without:
+                self._look_at(id, entry)
+        if self.slots != self._told:
+            self._tell()
+        self._wait()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            with suppress(Exception):  # Ray has gone, which is for others to notice
+                self._latest = self._list()
+
+    def _look_at(self, id: str, entry: dict[str, Any]) -> None:
+        """Make a node that has appeared one of ours, unless it has no slot, or other code."""
+        resources, address = entry["Resources"], entry["NodeManagerAddress"]
+        slots = self._fit(id, resources)
+        if not slots:
+            self._without.add(id)
+            return
+        if id != self.home:
+            if id not in self._checks:
+                self._checks[id] = self._ask(id)
+            if not ray.wait([self._checks[id]], timeout=0)[0]:
+                return
+            if why := _other_code(self._checks.pop(id)):
+                self._without.add(id)
+                self._say(f"node refused: {address}: {why}")
+                return
+        node = self._nodes[id] = Node(id, address, resources.get("CPU", 0.0), slots)
+        self._write("joined", node)
+        if id != self.home:
+            self._say(f"node joined: {address}, {node.cpus:g} CPU{'s' * (node.cpus != 1)}, {count(self.slots, 'slot')} now")
+
+    def _ask(self, id: str) -> ray.ObjectRef[Any]:
+        """Ask a node for its code."""
+        asked: ray.ObjectRef[Any] = (
+            ray.remote(code.version).options(num_cpus=0, scheduling_strategy=on(id), max_retries=0).remote()
+        )
+        return asked
+
+    def _fit(self, id: str, resources: dict[str, float]) -> int:
+        """How many trials a node has room for."""
+        slots = shares(resources.get("CPU", 0.0), self._settings.cpus_per_trial)
+        if self._settings.gpus_per_trial:
+            slots = min(slots, shares(resources.get("GPU", 0.0), self._settings.gpus_per_trial))
+        if id == self.home and self._own_slots is not None:
+            slots = min(slots, self._own_slots)
+        return slots
+
+    def _lose(self, node: Node) -> None:
+        self._without.add(node.id)
+        again = self.running(node)
+        self._write("lost", node)
+        text = f"{count(again, 'trial')} {'is' if again == 1 else 'are'} run again, " if again else ""
+        self._say(f"node lost: {node.address}, {text}{count(self.slots, 'slot')} now")
+
+    def _write(self, event: Literal["joined", "lost"], node: Node) -> None:
+        if self._journal is None:
+            return
+        entry = NodeEvent(
+            index=self._lines,
+            attempt=self._attempt,
+            at_s=max(0.0, time.monotonic() - self._zero),
+            node=node.address,
+            event=event,
+            cpus=node.cpus,
+            slots=node.slots,
+        )
+        self._lines += 1
+        with suppress(OSError):  # as in `begin`
+            self._journal.append(entry)
+
+    def _tell(self) -> None:
+        self._told = self.slots
+        for observer in self._observers:
+            observer.slots_changed(self.slots)
+
+    def _wait(self) -> None:
+        """Say now and then that no node is there."""
+        now = time.monotonic()
+        if self._nodes:
+            self._empty_since = now
+        elif now - self._empty_since > WAITING_SECONDS / 6 and now - self._said_at > WAITING_SECONDS:
+            self._said_at = now
+            wanted = f"{self._settings.cpus_per_trial:g} CPUs for a trial"
+            if self._settings.gpus_per_trial:
+                wanted += f" and {self._settings.gpus_per_trial:g} GPUs"
+            self._say(f"waiting for a node with {wanted}")
+
+
+def _free(node: Node) -> int:
+    """Slots of a node that can be had."""
+    return 0 if time.monotonic() < node.avoided_until else node.slots - node.used
+
+
+def _other_code(reference: ray.ObjectRef[Any]) -> str | None:
+    """Why a node that was asked for its code can run no trial; None where it has the same."""
+    try:
+        theirs = ray.get(reference)
+    except Exception as error:  # no such module, for one; or it has gone again
+        return f"it could not be asked for its code ({reason(error, slice(-1, None))}); use the same image or checkout"
+    if theirs == code.version():
+        return None
+    return f"it has other code or packages ({theirs}) than the head ({code.version()}); use the same image or checkout"
