@@ -19,8 +19,8 @@ OBJECTS = {named(one): one for one in rendered()}
 HEAD, WORKER = OBJECTS["Deployment/mnist-ray-tune"]["spec"], OBJECTS["Deployment/mnist-ray-tune-worker"]["spec"]
 PODS = {"head": HEAD["template"], "worker": WORKER["template"], "stranger": {"metadata": {"labels": {"app": "stranger"}}}}
 POLICIES = [one["spec"] for name, one in OBJECTS.items() if name.startswith("NetworkPolicy/")]
-NODE_MIB = 450
-"""What a worker takes beside trials: Ray's processes 250 MiB, the command that watches them, a process for Ray's own tasks."""
+NODE_MIB = 500
+"""What a worker takes beside trials: Ray, and what looks after it."""
 
 
 def container(deployment: dict[str, Any]) -> dict[str, Any]:
