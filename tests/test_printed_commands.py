@@ -19,13 +19,16 @@ import pytest
 import yaml
 
 from tests.support.commands import LISTINGS, PAGES, PROGRAMS, bare, block_lines, in_backticks, of_pages
+from tests.support.manifests import kubectl
 from tests.support.program import ROOT, clean_environment
 from tictactoe import situation
 from tictactoe.settings import load
 from tictactoe.situation import Mount, Situation
 
-MANIFESTS = [o for path in sorted(ROOT.glob("*.yaml")) for o in yaml.safe_load_all(path.read_text())]
-OBJECTS = {f"{o['kind'].lower()}/{o['metadata']['name']}" for o in MANIFESTS} | {"secret/my-env-secret"}
+SECRETS = {"my-env-secret", "mnist-ray-tune-token"}
+FILES = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("deploy/*/*.yaml")])
+MANIFESTS = [o for path in FILES if path.name != "kustomization.yaml" for o in yaml.safe_load_all(path.read_text())]
+OBJECTS = {f"{o['kind'].lower()}/{o['metadata']['name']}" for o in MANIFESTS} | {f"secret/{name}" for name in SECRETS}
 SHORT = {"deploy": "deployment", "svc": "service", "secret": "secret", "po": "pod"}
 MINIKUBE = re.compile(
     r"minikube (start( --(container-runtime=docker|cni=calico|cpus=\d+|memory=\d+mb))+|docker-env|delete"
@@ -40,7 +43,8 @@ def home(tmp_path: Path, searched: Path) -> Path:
     for name in ("main.py", "tictactoe", "Dockerfile", ".env.example", "requirements.txt", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     for path in ROOT.glob("*.yaml"):
-        (tmp_path / path.name).symlink_to(path)
+        shutil.copy(path, tmp_path)  # Kustomize follows links, and takes no files from elsewhere
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     shutil.copytree(searched / "small", tmp_path / "results" / "NAME", symlinks=True)
     shutil.copytree(searched.parent / ".ray", tmp_path / ".ray")  # with the token
@@ -95,8 +99,8 @@ def has_its_files(home: Path, command: str) -> None:
 
 def is_of_this_image(home: Path, command: str) -> None:
     words = command.split()
-    if words[1] == "build":
-        assert "mnist-ray-tune:latest" in words and (home / "Dockerfile").is_file()
+    if words[1] in ("build", "push"):
+        assert re.search(r" (REGISTRY/mnist-ray-tune:1|mnist-ray-tune:latest)\b", command) and (home / "Dockerfile").is_file()
     elif words[1] in ("run", "rmi"):
         assert "mnist-ray-tune:latest" in words
         _, _, inside = command.partition("mnist-ray-tune:latest ")
@@ -111,15 +115,14 @@ def names_objects_and_parses(home: Path, command: str) -> None:
     ours = command.partition(" -- ")[0].split()
     for word in ours:
         kind, slash, name = word.partition("/")
-        if slash and not word.startswith("-"):
+        if slash and not word.startswith("-") and not (home / word).exists():
             assert f"{SHORT.get(kind, kind)}/{name}" in OBJECTS or kind == "pod", word
-    assert "secret" not in ours or "my-env-secret" in ours
+    assert "secret" not in ours or SECRETS & set(ours)
     labels = [label for o in MANIFESTS for label in o["metadata"].get("labels", {}).items()]
     assert "-l" not in ours or tuple(ours[ours.index("-l") + 1].split("=")) in labels
     run(home, "[ -e .env ] || cp .env.example .env")
-    if shutil.which("kubectl"):
-        ran = run(home, command.replace("kubectl", "kubectl --server http://127.0.0.1:1", 1), KUBECONFIG=str(home / "none"))
-        assert "refused" in ran.stderr, ran.stderr
+    ran = run(home, command.replace("kubectl", f"{kubectl()} --server http://127.0.0.1:1", 1), KUBECONFIG=str(home / "none"))
+    assert "refused" in ran.stderr, ran.stderr
 
 
 def is_minikubes(_: Path, command: str) -> None:
@@ -142,7 +145,7 @@ KINDS: dict[str, Callable[[Path, str], None]] = {
     r"(\.venv/bin/)?python -m ": is_a_module,
     r"(\.venv/bin/)?(ray|wandb) ": is_installed,
     r"make ": is_a_target,
-    r"docker (build|exec|run|rmi|start|stop|volume rm)\b": is_of_this_image,
+    r"docker (build|push|exec|run|rmi|start|stop|volume rm)\b": is_of_this_image,
     r"kubectl ": names_objects_and_parses,
     r"(eval \$\()?minikube ": is_minikubes,
     r"tar ": lambda _home, _command: None,  # behind a pipe of Docker's or kubectl's

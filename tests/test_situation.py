@@ -109,6 +109,21 @@ def test_the_dashboards_address_from_outside(tmp_path: Path, monkeypatch: pytest
     assert "`kubectl port-forward pod/another 8265`" in text and "minikube" not in text
 
 
+@pytest.mark.parametrize(
+    ("pod", "name"),
+    [
+        ("mnist-ray-tune-6f7f9c5d4-abcde", "deploy/mnist-ray-tune"),
+        ("mnist-ray-tune-worker-6f7f9c5d4-abcde", "pod/mnist-ray-tune-worker-6f7f9c5d4-abcde"),
+        ("mnist-ray-tune-x7k2p-head-abcde", "pod/mnist-ray-tune-x7k2p-head-abcde"),  # KubeRay's
+        ("mnist-ray-tune-x7k2p-head", "pod/mnist-ray-tune-x7k2p-head"),
+    ],
+)
+def test_only_its_own_pod_is_the_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pod: str, name: str) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr("socket.gethostname", lambda: pod)
+    assert here(root(tmp_path), parent=1).name == name
+
+
 def test_without_the_engines_file_the_container_has_its_hosts_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "box")
     assert here(root(tmp_path, hostname=""), parent=1).name == "box"

@@ -20,6 +20,8 @@ _LAYERS = ("overlay", "fuse.fuse-overlayfs", "aufs", "tmpfs")
 """File systems that end with their container."""
 _ANONYMOUS = re.compile(r"(^|/)volumes/[0-9a-f]{64}/_data|kubernetes\.io~empty-dir")
 """Folders behind volumes that nobody has named: `docker run --rm` and the end of a pod remove them."""
+_POD = re.compile(rf"{DEPLOYMENT}-[a-z0-9]+-[a-z0-9]{{5}}")
+"""A pod of the Deployment. Those of workers and of KubeRay begin like it."""
 _HOSTNAME = re.compile(r"/([0-9a-f]{64})/(?:userdata/)?hostname$")
 """The file that engines mount at /etc/hostname; its path has the container's id, which --hostname and --network host hide."""
 
@@ -115,7 +117,7 @@ def here(root: Path = Path("/"), parent: int | None = None) -> Situation:
     mounts = _mounts(root / "proc/self/mountinfo")
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         pod = socket.gethostname()
-        return Situation("kubernetes", f"deploy/{DEPLOYMENT}" if pod.startswith(f"{DEPLOYMENT}-") else f"pod/{pod}", mounts)
+        return Situation("kubernetes", f"deploy/{DEPLOYMENT}" if _POD.fullmatch(pod) else f"pod/{pod}", mounts)
     for place in ("docker", "podman"):
         if (root / _MARKS[place]).exists():
             ids = (found[1] for mount in mounts if (found := _HOSTNAME.search(mount.source)))

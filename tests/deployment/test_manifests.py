@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from tests.support.manifests import VERSIONS, mebibytes
 from tests.support.program import ROOT
 from tictactoe.core.game import Board
 from tictactoe.process.interrupt import EXIT_SECONDS
@@ -22,12 +22,7 @@ POD = OBJECTS["Deployment"]["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
 
 
-def mebibytes(quantity: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)([MG])i", quantity).groups()  # type: ignore[union-attr]
-    return int(number) * (1024 if unit == "G" else 1)
-
-
-@pytest.mark.parametrize("version", [f"1.{minor}" for minor in range(28, 38)])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", sorted(OBJECTS))
 def test_valid(kind: str, version: str) -> None:
     kubernetes_validate.validate(OBJECTS[kind], version, strict=True)
