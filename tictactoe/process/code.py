@@ -18,9 +18,13 @@ LENGTH = 12
 """Hexadecimal digits."""
 
 
-@cache
 def version() -> str:
     """A short hash of the program's sources, of Python's version and of those of the packages that decide results."""
+    return _version()  # a function that caches itself could not be a task of Ray's
+
+
+@cache
+def _version() -> str:
     return _hash(ROOT, (platform.python_version(), *map(metadata.version, PACKAGES)))
 
 
