@@ -321,7 +321,7 @@ def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, mon
     ):
         assert plot.caption.endswith(left_out)
     assert plots.timeline(large).caption.endswith(" A bar stands for up to 15 trials of a worker, one after another.")
-    bars = [group for attempt in slots.attempts(large.records) for group in data.neighbours(attempt, 15)]
+    bars = [group for attempt in slots.attempts(large.records, []) for group in data.neighbours(attempt, 15)]
     assert sorted(record.index for _, group in bars for record in group) == list(range(300))
     assert all({record.worker for record in group} == {worker} and len(group) <= 15 for worker, group in bars)
 

@@ -137,7 +137,7 @@ def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> 
             stages=stages.rows(summary),
             finalists=_finalists(summary),
             command=_command(summary),
-            one_by_one=all(attempt.slots == 1 for attempt in attempts(results.records)),
+            one_by_one=all(attempt.at_once == 1 for attempt in attempts(results.records, results.nodes)),
             policy=board.embed(learner),
             style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
             script="".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("policy.js", "board.js")),

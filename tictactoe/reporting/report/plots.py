@@ -15,7 +15,7 @@ from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.experiment.objective import PENALTY, bounds
 from tictactoe.experiment.results import Results
-from tictactoe.experiment.slots import attempts, slot_seconds
+from tictactoe.experiment.slots import attempts, slot_limit, slot_seconds
 from tictactoe.reporting.report.data import drawn, kind, neighbours, sampled, trials_a_bar, with_curves
 from tictactoe.reporting.report.drawing import (
     INK,
@@ -154,7 +154,7 @@ def timeline(results: Results) -> Plot:
     figure, axes = new_figure(75 + min(26 * len(workers), 400))
     together = trials_a_bar(results)
     trials, learning = [], []
-    for number, attempt in enumerate(attempts(results.rounds)):
+    for number, attempt in enumerate(attempts(results.rounds, results.nodes)):
         if number:
             axes.axvline(attempt.start, color=INK, linewidth=0.8, linestyle="--")
         for worker, own in neighbours(attempt, together):
@@ -170,7 +170,8 @@ def timeline(results: Results) -> Plot:
         axes.set_yticks([])
     axes.set(xlabel="seconds since the first trial began", ylim=(len(workers) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
-    spent, cost = slot_seconds(results.rounds), results.summary.cost
+    summary = results.summary
+    spent, cost = slot_seconds(results.rounds, results.nodes, slot_limit(summary.settings)), summary.cost
     caption = (
         f"Thick bars are learning, drawn at the end of their trial: {percent(spent.share(spent.learning))} of the slots' time. "
         f"Thin bars are the rest of a trial: {percent(spent.share(spent.trial))}. "
