@@ -184,15 +184,20 @@ def test_damaged_lines_are_taken_out_and_named(finished: Path, reopen: Open) -> 
     journal.replays(finished).append(made.replay(0))
     with (finished / "fresh.jsonl").open("a") as file:
         file.write("{}\n")
+    journal.nodes(finished).append(made.node_event(0), made.node_event(1))
+    with (finished / "nodes.jsonl").open("a") as file:
+        file.write('{"index": 2}\n')
     folder = reopen()
     assert folder.notes == [
         "journal.jsonl, line 1, was damaged: its trial is run again",
         "journal.jsonl, line 3, was damaged: its trial is run again",
         "fresh.jsonl, line 2, was damaged: its replicates are run again",
+        "nodes.jsonl, line 3, was damaged: when a node joined or was lost is not known",
     ]
     assert not folder.finished
     assert (finished / "journal.jsonl").read_bytes() == lines[0]
     assert journal.replays(finished).read() == [made.replay(0)]
+    assert journal.nodes(finished).read() == [made.node_event(0), made.node_event(1)]
     assert reopen().notes == ["journal.jsonl lacks 1 trial: run again"]
 
 

@@ -22,7 +22,7 @@ from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.experiment.selection import LOOKS
-from tictactoe.reporting.report import board, configurations, data, plots, race
+from tictactoe.reporting.report import board, configurations, data, plots, race, timeline
 from tictactoe.reporting.report import page as report
 from tictactoe.text import games, trial_name
 
@@ -320,10 +320,10 @@ def test_plots_of_many_trials_show_some_of_them_and_say_so(results: Results, mon
         configurations.parallel_coordinates(large),
     ):
         assert plot.caption.endswith(left_out)
-    assert plots.timeline(large).caption.endswith(" A bar stands for up to 15 trials of a worker, one after another.")
-    bars = [group for attempt in slots.attempts(large.records) for group in data.neighbours(attempt, 15)]
+    assert timeline.timeline(large).caption.endswith(" A bar stands for up to 15 trials of a worker, one after another.")
+    bars = [group for attempt in slots.attempts(large.records, []) for group in timeline.neighbours(attempt, 15)]
     assert sorted(record.index for _, group in bars for record in group) == list(range(300))
-    assert all({record.worker for record in group} == {worker} and len(group) <= 15 for worker, group in bars)
+    assert all({(one.node, one.worker) for one in group} == {process} and len(group) <= 15 for process, group in bars)
 
 
 def test_the_way_of_each_trial_through_the_stages(results: Results) -> None:

@@ -43,7 +43,9 @@ def of_round(number: int, index: int, mean_log: float = 6.0) -> Record:
 def reporter(clock: Clock, terminal: bool = False, rounds: tuple[Round, ...] = ONE) -> tuple[Reporter, io.StringIO]:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=120, soft_wrap=True, highlight=False)
-    return Reporter(console, rounds, lambda progress: f"{progress.share:.0%} done", clock), output
+    shown = Reporter(console, rounds, lambda progress: f"{progress.share:.0%} done", clock)
+    shown.slots_changed(2)
+    return shown, output
 
 
 def run_round(shown: Reporter, clock: Clock, number: int, seconds: float) -> None:
@@ -250,3 +252,49 @@ def test_the_live_table_of_a_race_says_which_round_runs() -> None:
         assert shown._live is not None
         shown._live.refresh()
     assert "0/10 trials" in output.getvalue() and "of round 2 of 3" in output.getvalue()
+
+
+def test_time_left_goes_by_the_slots_that_there_were_and_those_that_there_are() -> None:
+    clock = Clock()
+    shown, output = reporter(clock, rounds=(Round(trials=10, seeds=2, games=made.BUDGET),))
+    shown.search_started([], [])
+    shown.slots_changed(1)
+    clock.now = 100.0
+    shown.trial_started(0, made.config(0))
+    clock.now = 110.0
+    shown.trial_finished(record(0))
+    assert shown.time_left() == "1:30 left"  # 9 trials of 10 slot seconds
+    shown.slots_changed(3)
+    assert shown.time_left() == "0:30 left"
+    for index in (1, 2, 3):
+        shown.trial_started(index, made.config(index))
+    clock.now = 120.0
+    for index in (1, 2, 3):
+        shown.trial_finished(record(index))
+    assert shown.time_left() == "0:20 left"  # 6 trials
+    shown.slots_changed(0)
+    clock.now = 1_000.0
+    assert shown.time_left() == "waiting for a node"
+    shown.slots_changed(6)
+    assert shown.time_left() == "0:10 left"  # nothing was to be had in between
+    assert "slot" not in output.getvalue() and "node" not in output.getvalue()  # whoever watches the nodes says that
+
+
+def test_the_live_table_says_how_many_slots_there_are() -> None:
+    clock = Clock()
+    shown, output = reporter(clock, terminal=True)
+    with shown:
+        shown.search_started([], [])
+        for slots, words in ((1, "1 slot "), (12, "12 slots "), (0, "waiting for a node")):
+            shown.slots_changed(slots)
+            assert shown._live is not None
+            shown._live.refresh()
+            assert words in output.getvalue()
+    assert "0 slots" not in output.getvalue()
+
+
+def test_before_anything_is_known_of_slots_nothing_is_said() -> None:
+    output = io.StringIO()
+    with Reporter(Console(file=output, force_terminal=True, width=120), ONE, str) as shown:
+        assert (shown.slots, shown.time_left()) == (None, "")
+    assert "slot" not in output.getvalue() and "waiting" not in output.getvalue()

@@ -229,16 +229,26 @@ def test_of_a_race_the_last_round_has_runs_and_the_search_a_table_of_all(
                 writing.trial_finished(one)
     with tracker(30, "race", WANDB_MODE="offline") as writing:  # which a kill has kept from some of them
         writing.search_started(results.records, [])
+        for slots in (1, 3, 2):
+            writing.slots_changed(slots)
         writing.search_finished(results.summary, results.records, [folder / "policy.json"])
     runs = {run["name"]: run for run in map(read_back, folder.glob("wandb/offline-run-*"))}
     assert sorted(runs) == ["search", *sorted(trial_name(record.index) for record in last)]
     assert all(runs[trial_name(one.index)]["summary"]["mean_log"] == one.mean_log for one in last)
+    assert {runs[trial_name(one.index)]["summary"]["node"] for one in last} == {"127.0.0.1"}
     (search,) = folder.glob("wandb/offline-run-*-search")
     rows = table(search, "leaderboard")
     assert [row["index"] for row in rows] == [record.index for record in results.ranked]
     assert [row["reached"] for row in rows] == ["round 2 of 2"] * 8 + ["round 1 of 2"] * 22
     assert rows[-1]["mean_log"] == results.ranked[-1].mean_log and rows[-1]["table"] == results.ranked[-1].config.table
+    assert {row["node"] for row in rows} == {"127.0.0.1"}
     assert [row["name"] for row in table(search, "stages")][:3] == ["round 1", "round 2", "look 1"]
+    steps = [line for line in runs["search"]["history"] if "slots" in line]
+    assert [line["slots"] for line in steps] == [1, 1, 3, 3, 2, 2]  # a line of steps from the first to now
+    times = [line["seconds"] for line in steps]
+    assert times[0] == 0.0 and times == sorted(times)
+    assert [times[1], times[3]] == [times[2], times[4]]
+    assert "leaderboard" in runs["search"]["history"][-1]
     confirmed = runs["search"]["summary"]["best"]["confirmed"]
     assert confirmed["mean_log"] == results.summary.best.confirmed.mean_log
 

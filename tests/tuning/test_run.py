@@ -119,6 +119,17 @@ def test_a_finished_search_is_not_run_but_added_up(tmp_path: Path, fits: list[li
     assert cost.attempts == 2
 
 
+def test_slots_count_by_the_nodes_and_an_attempt_that_ended_no_trial_by_them_too(tmp_path: Path, fits: list[list[int]]) -> None:
+    put(tmp_path, *(made.record(index, started_s=1.0 + 2 * index, ended_s=3.0 + 2 * index) for index in range(4)))
+    journals.nodes(tmp_path).append(made.node_event(0, slots=1), made.node_event(1, at_s=5.0, node="10.0.0.2", slots=2))
+    cost = run(tmp_path).cost
+    assert (cost.learner_share, cost.attempts) == (8.0 / (4 * 1 + 4 * 3), 2)
+    assert run(tmp_path, max_concurrent=2).cost.learner_share == 8.0 / (4 * 1 + 4 * 2)
+    journals.nodes(tmp_path).append(made.node_event(2, attempt=2))
+    cost = run(tmp_path).cost
+    assert (cost.learner_share, cost.attempts) == (8.0 / (4 * 1 + 4 * 3), 3)
+
+
 def test_an_interrupted_search_has_no_outcome(tmp_path: Path, fits: list[list[int]]) -> None:
     interrupt = Interrupt()
     interrupt.event.set()

@@ -133,11 +133,13 @@ class Folder:
 
     def _look(self) -> None:
         """See how far the search is. Large journals take their time to read, so this is done once."""
-        trials, fresh = journal.trials(self.path), journal.replays(self.path)
+        trials, fresh, nodes = journal.trials(self.path), journal.replays(self.path), journal.nodes(self.path)
         entries = trials.read()
         lines = _mend(trials, "its trial is run again")
         fresh.read()
         lines += _mend(fresh, "its replicates are run again")
+        nodes.read()
+        lines += _mend(nodes, "when a node joined or was lost is not known")
         content = summary.read(self.path)
         damage = self._damage(content, len(entries))
         self.notes += lines or damage

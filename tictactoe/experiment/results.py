@@ -22,8 +22,8 @@ from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.core.policy import Policy, settles_ties
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.journal import read_rounds, read_trials
-from tictactoe.experiment.record import Failure, GamesToOptimal, Record, Scores, latest, names, part
+from tictactoe.experiment.journal import nodes, read_rounds, read_trials
+from tictactoe.experiment.record import Failure, GamesToOptimal, NodeEvent, Record, Scores, latest, names, part
 from tictactoe.experiment.selection import Selection
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
@@ -73,13 +73,15 @@ class Results:
     """The same."""
     rounds: list[Record] = field(default_factory=list, repr=False)
     """All rounds of all trials, in the order of index and round."""
+    nodes: list[NodeEvent] = field(default_factory=list, repr=False)
+    """Which nodes joined and were lost, in this order."""
 
     @classmethod
     def read(cls, folder: Path) -> Results:
         """Raises UserError when the folder holds no finished search."""
         summary = summaries.finished(folder)
         rounds, failures = read_rounds(folder)  # once: the journal of a large search takes its time
-        return cls(folder.name, summary, *latest([*rounds, *failures]), rounds)
+        return cls(folder.name, summary, *latest([*rounds, *failures]), rounds, nodes(folder).read())
 
     @property
     def budget(self) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tictactoe.experiment.record import Record
+from tictactoe.experiment.record import NodeEvent, Record
+from tictactoe.experiment.summary import SearchSettings
+from tictactoe.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class Attempt:
     """Seconds to add to the times of its records. All attempts then share one clock, which begins with the first trial."""
     records: list[Record]
     """At least one, in index order."""
+    events: list[NodeEvent]
+    """Of its nodes, in their order; empty where nothing is known of them."""
 
     @property
     def start(self) -> float:
@@ -28,14 +32,32 @@ class Attempt:
         return max(record.ended_s for record in self.records) - min(record.started_s for record in self.records)
 
     @property
-    def slots(self) -> int:
+    def at_once(self) -> int:
         """The largest number of trials that ran at the same time."""
-        events = sorted([(r.started_s, 1) for r in self.records] + [(r.ended_s, -1) for r in self.records])
         running = most = 0
-        for _, change in events:
+        for _, change in sorted(_changes(self.records)):
             running += change
             most = max(most, running)
         return most
+
+    def slot_seconds(self, cap: int) -> float:
+        """Seconds of all slots, from the start of its first trial to the end of its last one.
+
+        There are as many slots as its nodes have, second by second, but no more than `cap`; and as many as trials run, where
+        that is more: a result may be heard after the loss of its node. Where nothing is known of nodes, there are as many all
+        the time as trials ran at the same time.
+        """
+        if not self.events:
+            return self.seconds * self.at_once
+        now, end = self.start - self.offset, self.start - self.offset + self.seconds
+        changes = [(at, 0, change) for at, change in _changes(self.records)]
+        changes += [(min(max(e.at_s, now), end), e.slots if e.event == "joined" else -e.slots, 0) for e in self.events]
+        slots = running = 0
+        total = 0.0
+        for at, more_slots, more_running in sorted(changes):
+            total += (at - now) * max(min(slots, cap), running)
+            now, slots, running = at, slots + more_slots, running + more_running
+        return total
 
 
 @dataclass(frozen=True)
@@ -53,22 +75,33 @@ class SlotSeconds:
         return seconds / max(self.learning + self.trial + self.between, 1e-9)
 
 
-def attempts(records: Sequence[Record]) -> list[Attempt]:
-    """The attempts, put one after another: the time between two of them is left out."""
+def slot_limit(settings: Settings | SearchSettings) -> int:
+    """As many slots a search can use at most, however many its nodes have."""
+    return min(settings.max_concurrent or settings.num_samples, settings.num_samples)
+
+
+def attempts(records: Sequence[Record], events: Sequence[NodeEvent]) -> list[Attempt]:
+    """The attempts, put one after another: the time between two of them is left out. So is one in which no trial ended."""
     result: list[Attempt] = []
     end = 0.0
     by_number: dict[int, list[Record]] = {}
     for record in records:
         by_number.setdefault(record.attempt, []).append(record)
-    for _, own in sorted(by_number.items()):
-        result.append(Attempt(end - min(record.started_s for record in own), own))
+    for number, own in sorted(by_number.items()):
+        of_nodes = [event for event in events if event.attempt == number]
+        result.append(Attempt(end - min(record.started_s for record in own), own, of_nodes))
         end += result[-1].seconds
     return result
 
 
-def slot_seconds(records: Sequence[Record]) -> SlotSeconds:
-    """Where the time of the slots went. In each attempt there are as many slots as trials ran at the same time."""
+def slot_seconds(records: Sequence[Record], events: Sequence[NodeEvent], cap: int) -> SlotSeconds:
+    """Where the time of the slots went, of which there were never more than `cap`."""
     learning = sum(record.attempt_cpu_s for record in records)
     busy = sum(record.seconds for record in records)
-    held = sum(attempt.seconds * attempt.slots for attempt in attempts(records))
+    held = sum(attempt.slot_seconds(cap) for attempt in attempts(records, events))
     return SlotSeconds(learning, busy - learning, held - busy)
+
+
+def _changes(records: Sequence[Record]) -> list[tuple[float, int]]:
+    """When how many more trials run."""
+    return [(record.started_s, 1) for record in records] + [(record.ended_s, -1) for record in records]

@@ -32,8 +32,9 @@ class SearchSettings:
     search: str
     scheduler: str
     cpus_per_trial: float
+    max_concurrent: int | None = None
+    """That of the last attempt, as is what follows."""
     time_budget: float | None = None
-    """That of the last attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)

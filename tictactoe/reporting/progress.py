@@ -56,7 +56,11 @@ class Reporter(Observer):
         self.rounds = list(rounds)
         self.line = line
         self.clock = clock
-        self.start = self.round_start = self.last_line = clock()
+        self.round_start = self.last_line = clock()
+        self.slots: int | None = None
+        """Trials that can run at a time; None until it is told."""
+        self._counted, self._counted_at = 0.0, clock()
+        """Seconds of all slots since the first trial of this round in this attempt began, up to a time."""
         self.number = 0
         """The round that runs, counted from 0."""
         self.running: dict[int, _Running] = {}
@@ -94,7 +98,7 @@ class Reporter(Observer):
 
     def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
         """Hear of the trials of earlier attempts."""
-        self.start = self.round_start = self.clock()
+        self.round_start = self.clock()
         self._before = [*records, *failures]
         self.ended = self._ended_before(0)
         for record in records:
@@ -103,6 +107,11 @@ class Reporter(Observer):
             self.console.print(f"{len(records)} of {self.round.trials} trials are finished already")
         if failures:
             self.console.print(f"{count(len(failures), 'trial')} failed earlier; --retry-failed runs them again")
+
+    def slots_changed(self, slots: int) -> None:
+        """Count the seconds of those that there were; whoever watches the nodes tells the user."""
+        self._counted, self._counted_at = self._slot_seconds(), self.clock()
+        self.slots = slots
 
     def round_started(self, number: int, round: Round, of: int) -> None:
         """Tell it, unless it was over in an earlier attempt."""
@@ -129,7 +138,7 @@ class Reporter(Observer):
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
         if not self._begun:  # what went before is no measure
-            self.start, self._begun = self.clock(), True
+            self._counted, self._counted_at, self._begun = 0.0, self.clock(), True
         self.running[index] = _Running(self.clock())
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
@@ -171,8 +180,11 @@ class Reporter(Observer):
     def time_left(self) -> str:
         """Estimate of the search's time left, from the games of this round so far and those that the rounds have still to play.
 
-        Empty at the beginning: until then little is known but how long processes take to start.
+        As many games are played in a slot's second as so far, in the slots that there are now. Empty at the beginning: until
+        then little is known but how long processes take to start.
         """
+        if not self.slots:
+            return "" if self.slots is None else "waiting for a node"
         running = _games(self.round) * sum(state.share for state in self.running.values())
         left = _games(self.round) * (self.round.trials - self.ended) - running
         left += sum(_games(later) * later.trials for later in self.rounds[self.number + 1 :])
@@ -180,8 +192,12 @@ class Reporter(Observer):
         worked = self.played + running
         if worked <= 0 or not 0 < left <= (1 - LITTLE) * everything:
             return ""
-        seconds = (self.clock() - self.start) / worked * left
+        seconds = self._slot_seconds() / worked * left / self.slots
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+    def _slot_seconds(self) -> float:
+        """Of all slots that there have been, since the first trial of this round in this attempt began."""
+        return self._counted + (self.slots or 0) * (self.clock() - self._counted_at)
 
     def _tell_round(self) -> None:
         """A line now and then about a round whose trials have none."""
@@ -209,7 +225,8 @@ class Reporter(Observer):
     def __rich__(self) -> Group:
         bar = Bar(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
         title = f"of {self._title()}  " if len(self.rounds) > 1 else ""
-        bar.add_task(title + self.time_left(), total=self.round.trials, completed=self.ended)
+        slots = f"{count(self.slots, 'slot')}  " if self.slots else ""
+        bar.add_task(title + slots + self.time_left(), total=self.round.trials, completed=self.ended)
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "trained", "solved", "median", "geometric mean", "loss vs random"):
             table.add_column(name, justify="left" if name == "trial" else "right")

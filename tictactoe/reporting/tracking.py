@@ -84,6 +84,8 @@ class Tracker(Observer):
         self._probe = probe
         self._shared = rounds[-1].trials > RUN_EACH_UP_TO
         self._round, self._last = 0, len(rounds) - 1
+        self._slots: list[tuple[float, int]] = []
+        """When, on the monotonic clock, how many slots there were: the corners of a line of steps."""
         self._waiting: list[Record] = []
         self._lost = False
         self._leave = leave
@@ -135,6 +137,11 @@ class Tracker(Observer):
                     self._put(self._log, record.index, {"games": point.games, "loss_vs_random": point.mean_loss})
                 self._put(self._finish, record)
 
+    def slots_changed(self, slots: int) -> None:
+        """Remember when; the search's run is written at its end."""
+        now = time.monotonic()
+        self._slots += [(now, before) for _, before in self._slots[-1:]] + [(now, slots)]
+
     def round_started(self, number: int, round: Round, of: int) -> None:
         """Remember which it is."""
         self._round = number
@@ -162,8 +169,10 @@ class Tracker(Observer):
         return self._round == self._last
 
     def search_finished(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
-        """Write the run of the whole search: its trials and its stages as tables, its files as an artifact."""
+        """Write the run of the whole search: its slots over time, its trials and stages as tables, its files as an artifact."""
         self._put(self._finish_waiting)
+        if self._slots:
+            self._slots.append((time.monotonic(), self._slots[-1][1]))
         self._put(self._summarise, summary, records, files)
 
     def _close(self) -> None:
@@ -237,7 +246,7 @@ class Tracker(Observer):
 
     def _finish(self, record: Record) -> None:
         if (run := self._runs.pop(record.index, None)) is not None:
-            run.summary.update({column: getattr(record, column) for column in COLUMNS})
+            run.summary.update({column: getattr(record, column) for column in COLUMNS} | {"node": record.node})
             self._end(run)
             self._note([record])
 
@@ -305,12 +314,13 @@ class Tracker(Observer):
         run = self._run(SEARCH, {"board": summary.board, "seed": summary.seed})
         ranked = sorted(records, key=lambda record: record.rank)[:LEADERBOARD_ROWS]
         leaderboard = self._wandb.Table(
-            columns=["index", "round", "reached", "geometric_mean", *COLUMNS, *names(Hyperparameters)],
+            columns=["index", "round", "reached", "geometric_mean", *COLUMNS, *names(Hyperparameters), "node"],
             data=[
                 [
                     *(record.index, record.round + 1, reached(record, summary), record.geometric_mean),
                     *(getattr(record, column) for column in COLUMNS),
                     *record.config.as_dict().values(),
+                    record.node,
                 ]
                 for record in ranked
             ],
@@ -325,6 +335,9 @@ class Tracker(Observer):
         for path in files:
             artifact.add_file(str(path))
         try:
+            run.define_metric("slots", step_metric="seconds")
+            for at, slots in self._slots:
+                run.log({"seconds": at - self._slots[0][0], "slots": slots})
             run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
             run.log({"leaderboard": leaderboard, "stages": steps} | pages)
             run.log_artifact(artifact)

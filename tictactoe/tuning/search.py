@@ -17,10 +17,10 @@ from ray.tune.search import Searcher
 
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Record, Task, by_kind
+from tictactoe.experiment.record import Failure, NodeEvent, Record, Task, by_kind
 from tictactoe.experiment.results import Outcome, all_failed
 from tictactoe.experiment.rounds import Standing, races, rounds, standing
-from tictactoe.experiment.slots import slot_seconds
+from tictactoe.experiment.slots import slot_limit, slot_seconds
 from tictactoe.experiment.space import draws
 from tictactoe.experiment.summary import RoundSummary, TrialsCost
 from tictactoe.process.interrupt import Interrupt
@@ -45,8 +45,8 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     Raises RuntimeError, with the first reason, when no trial finished.
     """
     journal = journals.trials(folder)
-    entries = journal.read()
-    attempt = 1 + max((entry.attempt for entry in entries), default=0)
+    entries, events = journal.read(), journals.nodes(folder)
+    attempt = 1 + max((entry.attempt for entry in [*entries, *events.read()]), default=0)
     before = _standing(settings, entries, lambda failure: failure.is_final(settings))
     for observer in observers:
         observer.search_started(*before.latest)
@@ -72,7 +72,8 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         raise RuntimeError(all_failed(failures))
     if not records:
         raise RuntimeError(f"no trial finished within --time-budget {settings.time_budget:g}; give it more seconds")
-    return Outcome(records, failures, truncated, _cost(after.records, attempt), _rounds(settings, after.records))
+    cost = _cost(settings, after.records, events.read(), attempt)
+    return Outcome(records, failures, truncated, cost, _rounds(settings, after.records))
 
 
 def _standing(settings: Settings, entries: Sequence[Record | Failure], counts: Callable[[Failure], bool]) -> Standing:
@@ -137,11 +138,11 @@ def _fit(
         )
 
 
-def _cost(records: list[Record], attempts: int) -> TrialsCost:
+def _cost(settings: Settings, records: list[Record], events: list[NodeEvent], attempts: int) -> TrialsCost:
     """What the trials took, all rounds together."""
     cpu = sum(record.learner_cpu_s for record in records)
     games = sum(record.played for record in records)
-    spent = slot_seconds(records)
+    spent = slot_seconds(records, events, slot_limit(settings))
     return TrialsCost(
         learner_cpu_s=cpu,
         learner_share=spent.share(spent.learning),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tictactoe.experiment.record import Record
 from tictactoe.experiment.results import Results
-from tictactoe.experiment.slots import Attempt
 from tictactoe.experiment.summary import Unfinished
 from tictactoe.text import count, is_number
 
@@ -29,21 +27,6 @@ class Reason:
     error: str
     trials: list[int]
     """Their indices."""
-
-
-def trials_a_bar(results: Results) -> int:
-    """How many trials of a worker, each counted once a round, a bar of the timeline stands for."""
-    return math.ceil(len(results.rounds) / DRAWN)
-
-
-def neighbours(attempt: Attempt, size: int) -> Iterator[tuple[int, list[Record]]]:
-    """The trials of each worker in the order in which they ran, up to `size` of them together; each with its worker."""
-    by_worker: dict[int, list[Record]] = {}
-    for record in sorted(attempt.records, key=lambda record: record.started_s):
-        by_worker.setdefault(record.worker, []).append(record)
-    for worker, own in by_worker.items():
-        for first in range(0, len(own), size):
-            yield worker, own[first : first + size]
 
 
 def kind(results: Results, record: Record) -> str:

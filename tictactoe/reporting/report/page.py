@@ -99,7 +99,7 @@ def write_or_say(folder: Path, learner: QLearner, results: Results, say: Callabl
 def make_chapters(results: Results) -> list[Chapter]:
     """The chapters with their plots. A chapter for which the results hold nothing is left out."""
     # matplotlib and Optuna take a second to import, and main.py imports this file before a search
-    from tictactoe.reporting.report import configurations, drawing, plots, race
+    from tictactoe.reporting.report import configurations, drawing, plots, race, timeline
     from tictactoe.reporting.report.importance import importances
 
     chapters = [Chapter("The winner", "winner.html"), Chapter("Play against it", "play.html")]
@@ -118,7 +118,7 @@ def make_chapters(results: Results) -> list[Chapter]:
         if data.with_curves(results, 1):
             curves = [plots.learning_curve(results, measure) for measure in plots.MEASURES]
             chapters.append(Chapter("Learning curves", "plots.html", curves))
-        chapters.append(Chapter("Where the time went", "plots.html", [plots.timeline(results)]))
+        chapters.append(Chapter("Where the time went", "plots.html", [timeline.timeline(results)]))
     return [*chapters, Chapter("The same again", "again.html")]
 
 
@@ -137,7 +137,7 @@ def render(results: Results, chapters: Sequence[Chapter], learner: QLearner) -> 
             stages=stages.rows(summary),
             finalists=_finalists(summary),
             command=_command(summary),
-            one_by_one=all(attempt.slots == 1 for attempt in attempts(results.records)),
+            one_by_one=all(attempt.at_once == 1 for attempt in attempts(results.records, results.nodes)),
             policy=board.embed(learner),
             style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
             script="".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("policy.js", "board.js")),

@@ -1,4 +1,4 @@
-"""The plots of all trials, each with its caption."""
+"""Plots of all trials, each with its caption."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.experiment.objective import PENALTY, bounds
 from tictactoe.experiment.results import Results
-from tictactoe.experiment.slots import attempts, slot_seconds
-from tictactoe.reporting.report.data import drawn, kind, neighbours, sampled, trials_a_bar, with_curves
+from tictactoe.reporting.report.data import drawn, kind, sampled, with_curves
 from tictactoe.reporting.report.drawing import (
-    INK,
     LOOKS,
     MUTED,
     SOLVED,
@@ -31,7 +29,7 @@ from tictactoe.reporting.report.drawing import (
     scatter,
     unlabelled,
 )
-from tictactoe.text import count, percent, seconds, trial_name
+from tictactoe.text import count, trial_name
 
 DASHES = ("-", "--", ":", "-.")
 """Of the learning curves that have a label: the winner's first."""
@@ -144,45 +142,3 @@ def learning_curve(results: Results, measure: Measure) -> Plot:
         f"{measure.meaning}{sampled(results)}"
     )
     return finish(figure, measure.name.replace("_", "-"), measure.title, caption)
-
-
-def timeline(results: Results) -> Plot:
-    """Which worker ran which trial when, and what of it was learning."""
-    started = sorted(results.rounds, key=lambda record: (record.attempt, record.started_s))
-    workers = list(dict.fromkeys(record.worker for record in started))
-    row_of = {worker: row for row, worker in enumerate(workers)}
-    figure, axes = new_figure(75 + min(26 * len(workers), 400))
-    together = trials_a_bar(results)
-    trials, learning = [], []
-    for number, attempt in enumerate(attempts(results.rounds)):
-        if number:
-            axes.axvline(attempt.start, color=INK, linewidth=0.8, linestyle="--")
-        for worker, own in neighbours(attempt, together):
-            row, start = row_of[worker], own[0].started_s + attempt.offset
-            end, cpu = start + sum(record.seconds for record in own), sum(record.attempt_cpu_s for record in own)
-            trials.append(_bar(start, end, row, 0.12))
-            learning.append(_bar(end - cpu, end, row, 0.36))
-    axes.add_collection(PolyCollection(trials, color=UNSOLVED, linewidth=0))
-    axes.add_collection(PolyCollection(learning, color=SOLVED, linewidth=0))
-    axes.autoscale_view()
-    axes.set_yticks(range(len(workers)), [f"worker {place}" for place in range(1, len(workers) + 1)])
-    if len(workers) > 24:
-        axes.set_yticks([])
-    axes.set(xlabel="seconds since the first trial began", ylim=(len(workers) - 0.4, -0.6))
-    axes.grid(visible=False, axis="y")
-    spent, cost = slot_seconds(results.rounds), results.summary.cost
-    caption = (
-        f"Thick bars are learning, drawn at the end of their trial: {percent(spent.share(spent.learning))} of the slots' time. "
-        f"Thin bars are the rest of a trial: {percent(spent.share(spent.trial))}. "
-        f"Gaps are slots between two trials: {percent(spent.share(spent.between))}. "
-        f"Before the first trial {seconds(cost.startup_s)} went by, mostly Ray's start, of the {seconds(cost.wall_s)} "
-        f"that {cost.last_attempt or 'the whole search'} took."
-    )
-    if together > 1:
-        caption += f" A bar stands for up to {count(together, 'trial')} of a worker, one after another."
-    return finish(figure, "timeline", "Who ran when", caption)
-
-
-def _bar(start: float, end: float, row: int, half: float) -> list[tuple[float, float]]:
-    """The corners of a bar in a row, with half its width."""
-    return [(start, row - half), (start, row + half), (end, row + half), (end, row - half)]
