@@ -146,8 +146,7 @@ def carry_out(
     `own_slots`: trials that this machine has memory for, None for as many as its CPUs. Returns whether that was done: it was
     not where the search is interrupted.
     """
-    from tictactoe.experiment import results, selection, summary
-    from tictactoe.experiment.journal import nodes, read_rounds
+    from tictactoe.experiment import journal, results, selection, summary
     from tictactoe.experiment.rounds import rounds
     from tictactoe.experiment.summary import Cost
     from tictactoe.reporting.progress import Reporter
@@ -179,7 +178,7 @@ def carry_out(
         cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
         content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
-        all_rounds, events = read_rounds(folder.path)[0], nodes(folder.path).read()
+        all_rounds, events = journal.read_rounds(folder.path)[0], journal.nodes(folder.path).read()
         shown = results.Results(folder.path.name, content, outcome.records, outcome.failures, all_rounds, events)
         pages = page.write_or_say(folder.path, learner, shown, console.print)
         if interrupt.event.is_set():

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import NodeEvent
-from tictactoe.process import code
+from tictactoe.experiment.slots import slot_limit
+from tictactoe.process import code, ray_address
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason
@@ -24,6 +26,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at Ray's list of nodes."""
 AVOIDED_SECONDS = 25.0
 """So long nothing is started on a node that does not answer; by then Ray knows whether it is there."""
+MOST_WANTED = 1000
+"""Slots that a Ray which grows is asked for at most; its own bound is lower."""
 WAITING_SECONDS = 60.0
 """So often a search without any node says that it waits for one; for the first time after a sixth of that."""
 
@@ -64,7 +68,7 @@ class Nodes:
         self.running: Callable[[Node], int] = lambda node: 0
         """How many trials run on a node; said by who runs them."""
         self._settings, self._own_slots, self._say, self._list = settings, own_slots, say, listing
-        self._cap = min(settings.max_concurrent or settings.num_samples, settings.num_samples)
+        self._cap = slot_limit(settings)
         self._nodes: dict[str, Node] = {}
         self._checks: dict[str, ray.ObjectRef[Any]] = {}
         """Of nodes that have been asked for their code."""
@@ -83,9 +87,11 @@ class Nodes:
 
     def __enter__(self) -> Nodes:
         self._thread.start()
+        self._want(self._cap)
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._want(0)
         self._stopped.set()
         self._thread.join(LOOK_SECONDS)
 
@@ -132,7 +138,7 @@ class Nodes:
         """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""
         self._journal, self._attempt, self._zero, self._observers = journal, attempt, zero, observers
         with suppress(OSError):  # what is wrong with the disk is for the journal of trials to say
-            self._lines = len(journal.read())
+            self._lines = max((entry.index + 1 for entry in journal.read()), default=0)
         for node in self._nodes.values():
             self._write("joined", node)
         self._tell()
@@ -151,6 +157,14 @@ class Nodes:
         if self.slots != self._told:
             self._tell()
         self._wait()
+
+    def _want(self, slots: int) -> None:
+        """Tell a Ray that grows by itself how many trials could run at a time. No process of ours waits there, to be seen."""
+        if ray_address.existing():
+            share = {"CPU": self._settings.cpus_per_trial, "GPU": self._settings.gpus_per_trial}
+            with suppress(Exception):  # at its end Ray may have gone
+                wanted = {kind: amount for kind, amount in share.items() if amount}
+                request_resources(bundles=[wanted] * min(slots, MOST_WANTED))
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
