@@ -100,8 +100,9 @@ class Relay(tune.Callback):
             self._end(self._record(batch, report, result, stopped=True))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        index, reason = self._running(trial), self._reason(trial)
-        if reason != NODE_LOST and self._timeout and time.monotonic() - self._began[trial.trial_id] > self._timeout:
+        index, reason, began = self._running(trial), self._reason(trial), self._began.pop(trial.trial_id, None)
+        late = began is not None and self._timeout and time.monotonic() - began > self._timeout
+        if late and reason != NODE_LOST:
             # What has ended the process was its watchdog, most likely: the next process on it need not run into it again.
             with suppress(OSError):
                 state_file(self._state_dir, index, trial.config["batch"].number).with_suffix(".hung").write_text(reason)

@@ -272,7 +272,7 @@ class QLearningTrial(tune.Trainable):
         assert self.replicates is not None
         began = time.monotonic()
         try:
-            self.note = self.states.save(self.replicates, self.state, self.execution.attempt)
+            self.note = self.states.save(self.replicates, self.state, self.execution.attempt) or self.note
         except OSError as error:  # a full disk: the trial can still finish, it only cannot be resumed
             self.note = f"could not be saved: {error.strerror}"
         now = time.monotonic()
