@@ -199,6 +199,8 @@ def test_the_time_budget_ends_the_search() -> None:
         ({"search": "optuna", "scheduler": "none"}, [*range(20)], 8),
         ({"search": "optuna", "scheduler": "asha"}, [3, 9, 10, 11, 12], 3),
         ({"search": "optuna", "scheduler": "none"}, [19], 1),
+        ({"search": "optuna", "scheduler": "none", "lag": 16}, [2, *range(5, 20)], 14),
+        ({"search": "optuna", "lag": 16}, [*range(20)], 3),
     ],
 )
 def test_how_many_trials_may_start_at_once(options: dict[str, Any], missing: list[int], number: int) -> None:
