@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import psutil
 
 from benchmarks.common import ROOT
 
-START_SECONDS = 60
+END_SECONDS = 10
+"""What a node gets to end by itself."""
 QUIET = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_prestart_worker_first_driver": "0",
@@ -97,9 +97,11 @@ def _start(options: Sequence[str], environment: Mapping[str, str], cores: Sequen
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End a node with all its processes."""
-    below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    _, living = psutil.wait_procs(below, timeout=10)
+    if process.poll() is not None:
+        return
+    of_it = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.terminate()
+    _, living = psutil.wait_procs(of_it, timeout=END_SECONDS)
     for one in living:
         one.kill()
-    process.wait(START_SECONDS)
+    process.wait()

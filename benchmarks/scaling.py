@@ -101,8 +101,10 @@ def _watch(
     """Wait until all slots are at work, and look on for so many seconds."""
     process, journal, end = psutil.Process(driver.pid), Journal(folder / "journal.jsonl"), time.monotonic() + FILL_SECONDS
     while len(journal.first_start) < slots:
-        if driver.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"{len(journal.first_start)} of {slots} slots were at work after {FILL_SECONDS:g} s at most")
+        if driver.poll() is not None:
+            raise RuntimeError(f"the search ended with {driver.returncode}")
+        if time.monotonic() > end:
+            raise RuntimeError(f"only {len(journal.first_start)} of {slots} slots were at work after {FILL_SECONDS:g} s")
         time.sleep(LOOK_SECONDS)
         journal.read()
     full, before, spent, most = max(journal.first_start.values()), len(journal.ends), _cpu_s(process), 0.0
