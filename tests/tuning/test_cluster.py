@@ -217,7 +217,6 @@ def test_each_reason_has_its_remedy(monkeypatch: pytest.MonkeyPatch, why: str, r
     [
         ({"gpus_per_trial": 9.0}, ("--gpus-per-trial 9", "than 1;", "--gpus-per-trial 1 or less")),
         ({"cpus_per_trial": 5.0}, ("--cpus-per-trial 5", "than 4;", "--cpus-per-trial 4 or less")),
-        ({}, ("--results-dir", "2 nodes")),
     ],
 )
 def test_a_ray_that_will_not_do_is_refused_with_the_remedy(
@@ -229,6 +228,3 @@ def test_a_ray_that_will_not_do_is_refused_with_the_remedy(
     with pytest.raises(UserError) as refused:
         launch._require()
     assert all(part in str(refused.value) for part in parts)
-    if not options:
-        monkeypatch.setattr(cluster, "is_shared", lambda path: True)
-        launch._require()
