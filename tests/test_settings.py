@@ -19,7 +19,7 @@ from tictactoe.errors import UserError
 from tictactoe.process import environment
 from tictactoe.settings import Settings
 
-SWITCHES = ("fresh", "retry_failed", "hold", "verbose", "check")
+SWITCHES = ("fresh", "retry_failed", "hold", "verbose", "check", "cluster")
 SECRETS = ("wandb_api_key", "ray_auth_token")
 
 
@@ -121,6 +121,13 @@ def test_a_missing_env_file_or_a_folder_there_means_none(clean: Path, monkeypatc
         (["play", "--as", "Z"], ["--as 'Z'", "'X' or 'O'"]),
         (["play", "--seeds", "3"], ["--seeds", "--help"]),
         (["report", "--as", "X"], ["--as", "--help"]),
+        (["--deep"], ["--deep", "--check --deep"]),
+        (["--cluster-port", "80"], ["--cluster-port '80'", "1024"]),
+        (["--node-address", "localhost"], ["--node-address 'localhost'", "IP address"]),
+        (["worker"], ["HEAD[:PORT]: name the machine where `main.py --cluster` runs"]),
+        (["worker", "http://a:6379"], ["HEAD[:PORT] 'http://a:6379'", "HOST:PORT"]),
+        (["worker", "a:80"], ["HEAD[:PORT] 'a:80'", "1024"]),
+        (["worker", "a", "--cluster"], ["--cluster", "--help"]),
     ],
 )
 def test_bad_options_are_named_with_their_remedy(arguments: list[str], parts: list[str]) -> None:
@@ -159,7 +166,7 @@ def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
             continue
         if name == "command":
             continue
-        assert {"play_as": "--as X|O"}.get(name, "--" + name.replace("_", "-")) in text
+        assert {"play_as": "--as X|O", "head": "HEAD[:PORT]"}.get(name, "--" + name.replace("_", "-")) in text
         default = "" if field.default is None else str(field.default).removesuffix(".0")
         default = default.lower() if isinstance(field.default, bool) else default
         assert f"#TICTACTOE_{name.upper()}={default}\n" in example
@@ -189,6 +196,24 @@ def test_commands_take_a_name_and_the_environment_but_are_named_only_on_the_comm
     assert load(["report"]).command == "report"
     with pytest.raises(UserError, match=r"TICTACTOE_BOARD in \.env 'none'"):
         load(["--name", "play", "--seeds", "3"])
+
+
+@pytest.mark.parametrize(
+    ("named", "head"),
+    [("a", "a:6379"), ("a.b.c:7000", "a.b.c:7000"), ("[fd00::1]:7000", "[fd00::1]:7000"), ("none", "none:6379")],
+)
+def test_a_workers_head(clean: Path, monkeypatch: pytest.MonkeyPatch, named: str, head: str) -> None:
+    loaded = load(["worker", named, "--num-cpus", "2", "--node-address", "127.0.0.1"])
+    assert (loaded.command, loaded.head, loaded.num_cpus, loaded.node_address) == ("worker", head, 2, "127.0.0.1")
+    write_env(clean, f"TICTACTOE_HEAD={named}\nTICTACTOE_SEEDS=none\n")
+    assert load(["worker"]).head == head
+    monkeypatch.setenv("TICTACTOE_HEAD", "other:1")
+    assert load(["worker", named]).head == head
+    with pytest.raises(UserError, match=r"^TICTACTOE_HEAD 'other:1': name the machine"):
+        load(["worker"])
+    monkeypatch.delenv("TICTACTOE_HEAD")
+    write_env(clean, "TICTACTOE_HEAD=http://\n")
+    assert load([]).command == "search"  # which has none
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -274,7 +299,10 @@ def accepts_or_refuses_in_one_line(arguments: list[str]) -> None:
         assert len(str(error).splitlines()) == 1
 
 
-@given(st.sampled_from([n for n in Settings.model_fields if n not in ("command", "play_as", *SWITCHES, *SECRETS)]), st.text())
+@given(
+    st.sampled_from([n for n in Settings.model_fields if n not in ("command", "head", "play_as", *SWITCHES, *SECRETS)]),
+    st.text(),
+)
 def test_any_text_of_an_option(name: str, value: str) -> None:
     accepts_or_refuses_in_one_line([f"--{name.replace('_', '-')}={value}"])
 

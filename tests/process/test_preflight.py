@@ -346,17 +346,43 @@ def test_a_text_that_is_no_address(check: Callable[..., Preflight], host: str) -
     assert message.startswith(f"--dashboard-host {host}: cannot be listened on (")
 
 
-def test_local_results_with_a_ray_that_may_have_several_nodes(
-    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
-) -> None:
+def test_what_is_another_rays_affair(check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{taken}")
-    result = check(dashboard_port=taken, cpus_per_trial=1000)  # that Ray's affair
-    assert not result.fatal
-    assert len(result.notes) == 1 and "more than one node" in result.notes[0]
-    monkeypatch.setattr(preflight, "is_shared", lambda path: True)
-    assert not check().notes
+    result = check(dashboard_port=taken, cpus_per_trial=1000)
+    assert not result.fatal and not result.notes
     monkeypatch.setenv("RAY_TMPDIR", "/none")
     assert check().fatal == ["RAY_TMPDIR /none: no folder that can be written to; unset it, or name another"]
+
+
+def test_a_head_that_others_can_join(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: int
+) -> None:
+    monkeypatch.setattr(preflight, "PORT_SECONDS", 0.3)
+    here = partial(check, cluster=True, node_address="127.0.0.1")
+    port = free_port()
+    (message,) = here(cluster_port=port).fatal
+    assert message.startswith("RAY_AUTH_TOKEN is not set") and "RAY_GCS_SERVER_PORT" not in os.environ
+    assert not (tmp_path / "home" / ".ray").exists()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "abc")
+    result = here(cluster_port=port)
+    assert not result.fatal and any(note.startswith("--node-address 127.0.0.1: only this machine") for note in result.notes)
+    assert os.environ["RAY_GCS_SERVER_PORT"] == str(port)
+    (message,) = here(cluster_port=taken).fatal
+    assert message.startswith(f"--cluster-port {taken}: taken; name a free one")
+    (message,) = check(cluster=True, node_address="203.0.113.1", cluster_port=port).fatal
+    assert message.startswith("--node-address 203.0.113.1: this machine has no such address")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (message,) = here(cluster_port=port).fatal
+    assert message.startswith("RAY_AUTH_MODE disabled: ")
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{taken}")
+    (message,) = here(cluster_port=port).fatal
+    assert message.startswith("--cluster: RAY_ADDRESS names a Ray that runs already")
+
+
+def test_without_cluster_ray_is_told_nothing_of_it(check: Callable[..., Preflight]) -> None:
+    assert not check(cluster_port=free_port()).fatal
+    assert not {name for name in os.environ if name.startswith(("RAY_GCS", "RAY_health"))}
 
 
 def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.CaptureFixture[str]) -> None:

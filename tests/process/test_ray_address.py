@@ -20,7 +20,8 @@ def test_whose_ray_is_used(monkeypatch: pytest.MonkeyPatch, value: str, address:
 @pytest.mark.parametrize(
     ("address", "part"),
     [
-        ("http://127.0.0.1:8265", "no HOST:PORT"),
+        ("http://127.0.0.1:8265", "the address of a dashboard"),
+        ("https://ray.example.org", "the address of a dashboard"),
         ("127.0.0.1", "no HOST:PORT"),
         ("127.0.0.1:80", "no HOST:PORT"),  # Ray takes none below 1024
         ("127.0.0.1:99999", "no HOST:PORT"),

@@ -16,12 +16,14 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 
 from tests.support import records as made
 from tests.support.program import ROOT, clean_environment
 from tictactoe.errors import UserError
+from tictactoe.process import code
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.tuning import cluster
+from tictactoe.tuning import cluster, gcs, meeting
 
 RESULTS = "re s#u%20l?t$s"
 TINY = ("--num-samples", "2", "--seeds", "2", "--games", "5000", "--num-cpus", "2")
@@ -194,8 +196,22 @@ def test_a_port_that_was_taken_since_preflight_looked(monkeypatch: pytest.Monkey
             address = cluster.Launch(made.settings(), 1, taken).wait(interrupt, print)
             assert address is not None and re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
             assert taken < int(address.rpartition(":")[2]) <= taken + cluster.PORT_TRIES
+            head_and_worker_hear_of_each_other(ray.get_runtime_context().gcs_address)
         finally:
             cluster.stop()
+
+
+def head_and_worker_hear_of_each_other(address: str) -> None:
+    """With the head's Ray in this process."""
+    with gcs.connected(address) as there:
+        assert meeting.head(there) is None
+        meeting.announce(made.settings(board="3x3x3", seeds=7, cpus_per_trial=0.5))
+        assert meeting.head(there) == meeting.Head(code.version(), "3x3x3", 7, 0.5)
+        assert meeting.refusals() == {}
+        meeting.refuse(there, "10.0.0.7", "its code is another")
+        meeting.refuse(there, "fd00::7", "ünfit")
+        assert meeting.refusals() == {"10.0.0.7": "its code is another", "fd00::7": "ünfit"}
+        assert meeting.refusals() == {}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +233,6 @@ def test_each_reason_has_its_remedy(monkeypatch: pytest.MonkeyPatch, why: str, r
     [
         ({"gpus_per_trial": 9.0}, ("--gpus-per-trial 9", "than 1;", "--gpus-per-trial 1 or less")),
         ({"cpus_per_trial": 5.0}, ("--cpus-per-trial 5", "than 4;", "--cpus-per-trial 4 or less")),
-        ({}, ("--results-dir", "2 nodes")),
     ],
 )
 def test_a_ray_that_will_not_do_is_refused_with_the_remedy(
@@ -229,6 +244,3 @@ def test_a_ray_that_will_not_do_is_refused_with_the_remedy(
     with pytest.raises(UserError) as refused:
         launch._require()
     assert all(part in str(refused.value) for part in parts)
-    if not options:
-        monkeypatch.setattr(cluster, "is_shared", lambda path: True)
-        launch._require()

@@ -85,11 +85,10 @@ def tell_ray_of_head(settings: Settings) -> None:
 
 
 def worker_variables() -> dict[str, str]:
-    """The environment of a worker's Ray, which joins the head's."""
-    root = str(Path(__file__).resolve().parents[2])
+    """The environment of a worker's Ray, whose processes find this program here, wherever the head has it."""
+    root = str(Path(__file__).resolve().parent.parent.parent)
     ours = {
-        # First, so that nobody looks for the code where the head has it.
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "2",  # so the head knows that this node leaves, and does not wait for it

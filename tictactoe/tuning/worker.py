@@ -35,8 +35,8 @@ LOST_SECONDS = 20.0
 """A head that does not answer for so long has gone."""
 JOIN_SECONDS = 120.0
 """From the start of this machine's Ray until the head lists it as a node."""
-TRIES = 3
-"""So often in a row this machine's Ray may end before it has joined."""
+STARTS = 3
+"""So often in a row this machine's Ray may end before it has joined a head that answers."""
 LEAVE_SECONDS = 3.0
 """What Ray's processes get to end by themselves."""
 T = TypeVar("T")
@@ -54,7 +54,8 @@ class Absent(Exception):
 def run(settings: Settings, interrupt: Interrupt, say: Callable[[str], None]) -> int:
     """Work for the search at `settings.head` until a signal; returns the exit code.
 
-    Raises UserError where this machine cannot do so, or where no search that it fits is there.
+    Raises UserError where this machine cannot do so, or where no search that it fits is there, RuntimeError where its Ray does
+    not come up.
     """
     preflight = inspect_worker(settings)
     for note in preflight.notes:
@@ -80,20 +81,15 @@ class Worker:
         self._folder = processes.temporary_folders()[-1]
         self._looks = ThreadPoolExecutor(1)
         self._was_joined = False
+        self._failures = 0
+        """Of this machine's Ray, since it has joined last."""
 
     def work(self) -> None:
-        """Wait for the head, be a node of it until it has gone, and so on; returns after a signal.
-
-        Raises RuntimeError where this machine's Ray does not come up.
-        """
-        failures = 0
+        """Wait for the head, be a node of it until it has gone, and so on; returns after a signal."""
         while cpus := self._wait():
             self._say(f"joining the search at {self._target} as {self._address} with {count(cpus, 'CPU')}")
-            joined, why = self._be_node(cpus)
-            failures = 0 if joined else failures + 1
+            why = self._be_node(cpus)
             if not self._stopped.is_set():
-                if failures == TRIES:
-                    raise RuntimeError(why)
                 self._say(why)
                 self._stopped.wait(LOOK_SECONDS)
         self._say(f"left the search at {self._target}" if self._was_joined else "stopped")
@@ -156,7 +152,7 @@ class Worker:
             )
         if not (slots := shares(self._cpus, head.cpus_per_trial)):
             raise UserError(
-                f"--num-cpus {self._cpus}: a trial of the search reserves {head.cpus_per_trial:g} CPUs; give as many, or more"
+                f"--num-cpus {self._cpus}: a trial of this search reserves {head.cpus_per_trial:g} CPUs; give as many"
             )
         room, need = memory.room(), memory.worker_need(Board.parse(head.board), head.seeds)
         fit = need.trials(room.mib)
@@ -170,8 +166,8 @@ class Worker:
         self._say(f"note: memory for {count(fit, 'trial')} at a time instead of {slots}: {room}; each takes {need.trial:,.0f}")
         return min(self._cpus, math.ceil(fit * head.cpus_per_trial))
 
-    def _be_node(self, cpus: int) -> tuple[bool, str]:
-        """Run this machine's part of Ray until it has ended, and leave nothing of it; whether it joined, and why it has ended."""
+    def _be_node(self, cpus: int) -> str:
+        """Run this machine's part of Ray until it has ended, and leave nothing of it; returns why it has ended."""
         command = [sys.executable, "-m", "tictactoe.tuning.join", "start", "--block", f"--address={self._target}",
                    f"--node-ip-address={self._address}", f"--num-cpus={cpus}", f"--temp-dir={self._folder / 'ray'}",
                    f"--object-store-memory={cluster.OBJECT_STORE_BYTES}", "--disable-usage-stats"]  # fmt: skip
@@ -191,10 +187,11 @@ class Worker:
             processes.end(processes.left_by(processes.temporary_folders()), 0.0)  # what these have started meanwhile
             shutil.rmtree(self._folder / "ray", ignore_errors=True)
 
-    def _watch(self, ray: subprocess.Popen[bytes], output: Path) -> tuple[bool, str]:
-        """Whether this machine became a node, and why it is none any more."""
+    def _watch(self, ray: subprocess.Popen[bytes], output: Path) -> str:
+        """Why this machine is no node any more, or has not become one."""
         began = answered = time.monotonic()
         joined = False
+        gone = f"the head at {self._target} has gone; waiting for it to come back"
         while not self._stopped.wait(LOOK_SECONDS):
             ended = ray.poll() is not None
             is_node = self._meanwhile(self._is_node)
@@ -202,18 +199,24 @@ class Worker:
             if is_node is not None:
                 answered = now
             elif ended or now - answered > LOST_SECONDS:
-                return True, f"the head at {self._target} has gone; waiting for it to come back"
+                return gone
             if ended:
                 why = logs.last_words() or logs.cause(RuntimeError(output.read_text(errors="replace")))
-                return joined, f"this machine's Ray has ended: {why}; joining again"
+                return self._failed(f"has ended: {why}")
             if is_node and not joined:
-                joined = self._was_joined = True
+                joined, self._was_joined, self._failures = True, True, 0
                 self._say("joined")
             elif joined and is_node is False:
-                return joined, "the search has given this node up; joining again"
+                return "the search has given this node up; joining again"
             elif not joined and now - began > JOIN_SECONDS:
-                return joined, f"this machine's Ray did not come up in {JOIN_SECONDS:.0f} s: {logs.last_words()}; joining again"
-        return joined, ""
+                return self._failed(f"has not joined in {JOIN_SECONDS:.0f} s: {logs.last_words()}")
+        return ""
+
+    def _failed(self, what: str) -> str:
+        self._failures += 1
+        if self._failures == STARTS:
+            raise RuntimeError(f"this machine's Ray {what}, {STARTS} times in a row")
+        return f"this machine's Ray {what}; joining again"
 
     def _is_node(self) -> bool | None:
         """Whether the head lists this machine's Ray as a node; None where it does not answer."""
