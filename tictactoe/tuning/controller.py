@@ -124,11 +124,12 @@ class Controller(TuneController):
         for trial in self._pending_trials_list:
             if trial in self._resetting_trials or self._is_on_its_way(trial):
                 continue
+            if trial not in self._staged_trials:  # processes are kept for these, also once the searcher has no more
+                self._staged_trials.add(trial)
+                self._actor_cache.increase_max(trial.placement_group_factory)
             if trial in self._trial_to_actor:  # it waits for a slot that was lost
                 self._maybe_reuse_cached_actor(trial)
             elif self._slots.free > 0 or self._actor_cache.has_cached_object(trial.placement_group_factory):
-                self._staged_trials.add(trial)
-                self._actor_cache.increase_max(trial.placement_group_factory)
                 self._schedule_trial_actor(trial)
 
     def _is_on_its_way(self, trial: Trial) -> bool:
