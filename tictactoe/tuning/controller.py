@@ -15,9 +15,10 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from tictactoe.text import reason
 from tictactoe.tuning.nodes import Node, Nodes
 from tictactoe.tuning.placement import Slot, SlotManager
-from tictactoe.tuning.trial import AGAIN
+from tictactoe.tuning.trial import AGAIN, NODE_LOST
 
 AHEAD = 2
 """Tune asks for so many trials a slot before they can run: what processes that are free take next."""
@@ -114,6 +115,8 @@ class Controller(TuneController):
             self._failed_trials.discard(trial)
             self._live_trials.discard(trial)
             self._trials_to_cache.discard(trial)
+            if trial in self._staged_trials:  # it failed before it began
+                self._unstage_trial_with_resources(trial)
             self._trial_metadata.pop(trial.trial_id, None)
             self._lost_nodes.pop(trial.trial_id, None)
             self._trials.remove(trial)
@@ -165,7 +168,7 @@ class Controller(TuneController):
         if isinstance(exception, RayActorError) and trial.status != Trial.RUNNING:
             return  # Tune tells it twice: of the process, and of the task that was to set the trial up in it
         self._resetting_trials.discard(trial)
-        trial.config[AGAIN] = True
+        trial.config[AGAIN] = NODE_LOST if getattr(exception, "preempted", False) else reason(exception)
         super()._trial_task_failure(trial, exception)
 
     def _running_on(self, node: Node) -> int:
