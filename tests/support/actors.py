@@ -21,7 +21,7 @@ from ray.tune.search import Searcher, SearchGenerator
 from tests.support import records as made
 from tictactoe.experiment.rounds import Round
 from tictactoe.tuning.search import LOST_WORKER_RETRIES
-from tictactoe.tuning.trial import Batch, Execution, QLearningTrial
+from tictactoe.tuning.trial import AGAIN, NODE_LOST, Batch, Execution, QLearningTrial
 
 _order = count()
 
@@ -156,7 +156,7 @@ class Told(Callback):
         self.events.append(("started", index(trial)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.events.append(("again", index(trial), trial.get_pickled_error().preempted))
+        self.events.append(("again", index(trial), trial.config.get(AGAIN) == NODE_LOST))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.events.append(("failed", index(trial)))
@@ -206,7 +206,7 @@ class Tune:
         """Let the controller take notice of all that has happened."""
         idle = 0
         while idle < 3 and not self.controller.is_finished():
-            self.ray.waited_in_vain = False
+            self.ray.waited_in_vain = True  # also where there is nothing to wait for
             self.controller.step()
             idle = idle + 1 if self.ray.waited_in_vain else 0
 
