@@ -196,10 +196,7 @@ def test_whatever_is_lost_every_trial_ends_once(tuned: Start, monkeypatch: pytes
         tune.settle()
         events += tune.events
         for node in nodes._nodes.values():
-            there = [
-                one for one in tune.controller._actor_manager.live_actors if tune.controller._actor_manager.node(one) is node
-            ]
-            assert node.used == len(there) <= node.slots
+            assert node.used == sum(actors.node(actor) is node for actor in actors.live_actors) <= node.slots
     assert sorted(event[1] for event in events if event[0] == "ended") == list(range(30))
     assert not [event for event in events if event[0] == "failed"]
     tune.controller.cleanup()
