@@ -19,7 +19,7 @@ def copy(to: Path) -> Path:
 def test_it_is_short_and_the_same_each_time() -> None:
     found = code.version()
     assert re.fullmatch(r"[0-9a-f]{12}", found)
-    code.version.cache_clear()
+    code._version.cache_clear()
     assert code.version() == found
 
 

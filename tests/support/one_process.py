@@ -31,9 +31,6 @@ class Running:
         self.last_result: dict[str, Any] = {}
         self.process = QLearningTrial(config)
 
-    def get_pickled_error(self) -> Exception | None:
-        return RuntimeError("The actor died.")
-
 
 class OneProcess:
     """In the place of `tune.Tuner`, with as many trials that end as it is given before its time is up."""
@@ -68,7 +65,7 @@ class OneProcess:
     def _go_on(self, running: list[Running], batch: Running) -> None:
         result = dict(batch.process.train())  # type: ignore[no-untyped-call]
         if self.chance.random() < self.losses:  # nobody hears of it
-            batch.config[AGAIN] = True
+            batch.config[AGAIN] = "The actor died."
             batch.process = QLearningTrial(batch.config)
             self._relay.on_trial_recover(0, running, batch)
             self._relay.on_trial_start(0, running, batch)

@@ -1,4 +1,4 @@
-"""Ray Tune's controller, which forgets the trials that have ended."""
+"""Ray Tune's controller, which forgets the trials that have ended, and gives free processes to those that have none."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from ray.train._internal.storage import StorageContext
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import SearchGenerator
 from ray.tune.utils.callback import _create_default_callbacks
 
 from tests.support import records as made
-from tests.support.nodes import Listed
+from tests.support.actors import Tune, index
+from tests.support.nodes import HOME, Listed, id_of
 from tictactoe.experiment.journal import read_rounds
 from tictactoe.experiment.rounds import Round
 from tictactoe.tuning.algorithms import RandomSearch
@@ -58,6 +60,78 @@ def test_no_callback_of_tunes_own_keeps_trials(capsys: pytest.CaptureFixture[str
     gc.collect()
     assert alive() is None
     assert capsys.readouterr().out == ""
+
+
+def given(tune: Tune) -> list[int]:
+    """The trials that processes have or are to have."""
+    return [index(process) for process in tune.processes]
+
+
+def test_a_free_process_takes_the_next_trial_that_has_none(tuned: Callable[..., Tune]) -> None:
+    def first_ends_before_second_is_ready(kind: type[TuneController]) -> tuple[list[int], bool]:
+        tune = tuned(Listed(made.settings()), 4, kind)
+        assert given(tune) == [0, 1]
+        tune.answer(0, "__ray_ready__")
+        tune.end(0)
+        return given(tune)[:2], tune.processes[1].ended
+
+    assert first_ends_before_second_is_ready(Controller) == ([2, 1], False)
+    assert first_ends_before_second_is_ready(TuneController) == ([1, 1], True)  # so nobody gets the process that comes
+
+
+def test_a_node_that_joins_gets_work_before_its_first_process_is_ready(tuned: Callable[..., Tune]) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    tune = tuned(nodes, 8)
+    tune.answer(0, "__ray_ready__")
+    assert given(tune) == [0]
+    nodes.join("10.0.0.2", CPU=2)
+    tune.settle()
+    assert given(tune) == [0, 1, 2]
+    assert [process.node for process in tune.processes] == [id_of(address) for address in (HOME, "10.0.0.2", "10.0.0.2")]
+    for _ in range(3):
+        tune.end(0)
+        tune.answer(0, "reset", True)
+    assert given(tune) == [5, 1, 2]
+    tune.answer(1, "__ray_ready__")
+    tune.end(1)
+    assert given(tune) == [5, 6, 2]
+
+
+def test_the_last_trials_take_free_processes_too(tuned: Callable[..., Tune]) -> None:
+    """The searcher has nothing more by then."""
+    tune = tuned(Listed(made.settings()), 6)
+    tune.searcher.finished = True
+    for process in (0, 1):
+        tune.answer(process, "__ray_ready__")
+    for _ in range(2):
+        for process in (0, 1):
+            tune.end(process)
+            tune.answer(process, "reset", True)
+    assert given(tune) == [4, 5]
+    for process in (0, 1):
+        tune.end(process)
+    assert len(tune.processes) == 2
+    assert tune.controller.is_finished()
+
+
+def test_processes_are_kept_while_nothing_is_to_be_run(tuned: Callable[..., Tune]) -> None:
+    nodes = Listed(made.settings())
+    tune = tuned(nodes, 2)
+    for process in (0, 1):
+        tune.answer(process, "__ray_ready__")
+    tune.end(0)
+    tune.searcher.waiting = [2, 3]  # the next round
+    tune.end(1)
+    for process in (0, 1):
+        tune.answer(process, "reset", True)
+    assert sorted(given(tune)) == [2, 3]
+    assert tune.searcher.suggest("") is None
+    tune.searcher.finished = True
+    for process in (0, 1):
+        tune.end(process)
+    tune.controller.cleanup()
+    assert len(tune.processes) == 2 and all(process.ended for process in tune.processes)
+    assert nodes.free == nodes.slots == 2
 
 
 @pytest.mark.slow

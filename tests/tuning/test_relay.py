@@ -23,7 +23,7 @@ from tictactoe.experiment.record import Failure, Progress, Record, part
 from tictactoe.experiment.rounds import Round
 from tictactoe.tuning import relay as relays
 from tictactoe.tuning.relay import Relay
-from tictactoe.tuning.trial import Batch, Report, state_file
+from tictactoe.tuning.trial import AGAIN, Batch, Report, state_file
 
 BUDGET = made.BUDGET
 EARLY, LAST = Round(9, 2, 1_000), Round(9, 2, BUDGET)
@@ -34,12 +34,13 @@ class Trial:
 
     def __init__(self, *indices: int, number: int = 0, round: Round = LAST) -> None:
         batch = Batch.of(number, round, [(index, made.config(index)) for index in indices])
-        self.trial_id, self.config = batch.name, {"batch": batch}
+        self.trial_id = batch.name
+        self.config: dict[str, Any] = {"batch": batch}
         self.last_result: dict[str, Any] = {}
-        self.error: Exception | None = None
 
-    def get_pickled_error(self) -> Exception | None:
-        return self.error
+    def lose(self, reason: str) -> None:
+        """What the controller says of a lost process."""
+        self.config[AGAIN] = reason
 
 
 @dataclass
@@ -216,12 +217,12 @@ def test_a_trial_that_took_too_long_fails_for_want_of_time(search: Search) -> No
 def test_a_lost_process_is_recovered(search: Search) -> None:
     trial = search.start(0)
     search.report(trial, HALF)
-    trial.error = RuntimeError("\n  The actor died.\n\n  Its worker is gone.\n  And more.\n")
+    trial.lose("The actor died.")
     search.relay.on_trial_recover(0, [trial], trial)
     search.relay.on_trial_start(0, [trial], trial)
     search.report(trial, WHOLE, final=True)
     assert search.events[2:] == [
-        ("noted", 0, "is tried again: The actor died. Its worker is gone."),
+        ("noted", 0, "is tried again: The actor died."),
         ("reported", 0, 10_000, True),
         ("finished", 0),
     ]
@@ -239,7 +240,7 @@ def test_a_process_that_is_lost_once_too_often(search: Search) -> None:
 def test_want_of_memory_is_named_once_for_each_kill(search: Search, memory_kills: Callable[[int], None]) -> None:
     first, second = search.start(0), search.start(1)
     for trial in (first, second):
-        trial.error = RuntimeError("The actor died.")
+        trial.lose("The actor died.")
     memory_kills(5)
     search.relay.on_trial_recover(0, [first], first)
     search.relay.on_trial_recover(0, [second], second)
@@ -261,7 +262,7 @@ def test_a_kill_for_want_of_memory_long_ago_explains_no_loss(
     search.report(other, HALF)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + relays.KILL_SECONDS + 1)
-    trial.error = RuntimeError("The actor died.")
+    trial.lose("The actor died.")
     search.relay.on_trial_recover(0, [trial], trial)
     assert search.events[-1] == ("noted", 0, "is tried again: The actor died.")
 

@@ -18,7 +18,6 @@ LENGTH = 12
 """Hexadecimal digits."""
 
 
-<<<<<<< HEAD
 def version() -> str:
     """A short hash of the program's sources, of Python's version and of those of the packages that decide results."""
     return _version()  # a function that caches itself could not be a task of Ray's
@@ -26,11 +25,6 @@ def version() -> str:
 
 @cache
 def _version() -> str:
-=======
-@cache
-def version() -> str:
-    """A short hash of the program's sources, of Python's version and of those of the packages that decide results."""
->>>>>>> h/worker
     return _hash(ROOT, (platform.python_version(), *map(metadata.version, PACKAGES)))
 
 

@@ -104,11 +104,7 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
 
 def inspect_worker(settings: Settings, cgroup: Path = CGROUP) -> Preflight:
     """Look at what can be looked at before a worker looks for its head."""
-<<<<<<< HEAD
     preflight = Preflight(_cpus(settings, cgroup), settings.dashboard_port)
-=======
-    preflight = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
->>>>>>> h/worker
     _temporary_folder(preflight)
     preflight.fatal += node.problems(settings)
     preflight.notes += node.notes(settings)
@@ -138,14 +134,11 @@ def show(console: Console, preflight: Preflight, tracking: str, decisions: Seque
     return 2 if preflight.fatal else 0
 
 
-<<<<<<< HEAD
 def _cpus(settings: Settings, cgroup: Path) -> int:
     """CPUs of this machine that are Ray's."""
     return usable_cpus(cgroup) if settings.num_cpus is None else settings.num_cpus
 
 
-=======
->>>>>>> h/worker
 def port_is_fixed(settings: Settings) -> bool:
     """Whether the dashboard must have its port: somebody has named it, or those outside rely on it."""
     return "dashboard_port" in settings.model_fields_set or settings.dashboard_host not in LOOPBACK

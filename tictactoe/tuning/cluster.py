@@ -108,16 +108,10 @@ class Launch:
             raise started
         if isinstance(started, BaseException):
             raise self._failed(started) from started
-<<<<<<< HEAD
         if self._settings.cluster:
             meeting.announce(self._settings)
         elif not self._existing:
             self._require()
-=======
-        self._require()
-        if self._settings.cluster:
-            meeting.announce(self._settings)
->>>>>>> h/worker
         return self._dashboard(str(started.address_info.get("webui_url") or ""))
 
     def _dashboard(self, found: str) -> str:
@@ -171,16 +165,7 @@ class Launch:
         for kind, wanted in (("CPU", self._settings.cpus_per_trial), ("GPU", self._settings.gpus_per_trial)):
             if wanted > (most := resources.get(kind, 0.0)):
                 option = f"--{kind.lower()}s-per-trial"
-<<<<<<< HEAD
                 raise UserError(f"{option} {wanted:g}: Ray has no more than {most:g}; use {option} {most:g} or less")
-=======
-                raise UserError(f"{option} {wanted:g}: no node of Ray has more than {most:g}; use {option} {most:g} or less")
-
-
-def node_resources() -> list[dict[str, float]]:
-    """The resources of each node of the Ray that is up."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
->>>>>>> h/worker
 
 
 def release_workers() -> None:

@@ -15,9 +15,10 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from tictactoe.text import reason
 from tictactoe.tuning.nodes import Node, Nodes
 from tictactoe.tuning.placement import Slot, SlotManager
-from tictactoe.tuning.trial import AGAIN, NODE_LOST, PROCESS_LOST
+from tictactoe.tuning.trial import AGAIN, NODE_LOST
 
 AHEAD = 2
 """Tune asks for so many trials a slot before they can run: what processes that are free take next."""
@@ -114,6 +115,8 @@ class Controller(TuneController):
             self._failed_trials.discard(trial)
             self._live_trials.discard(trial)
             self._trials_to_cache.discard(trial)
+            if trial in self._staged_trials:  # it failed before it began
+                self._unstage_trial_with_resources(trial)
             self._trial_metadata.pop(trial.trial_id, None)
             self._lost_nodes.pop(trial.trial_id, None)
             self._trials.remove(trial)
@@ -125,11 +128,12 @@ class Controller(TuneController):
         for trial in self._pending_trials_list:
             if trial in self._resetting_trials or self._is_on_its_way(trial):
                 continue
+            if trial not in self._staged_trials:  # processes are kept for these, also once the searcher has no more
+                self._staged_trials.add(trial)
+                self._actor_cache.increase_max(trial.placement_group_factory)
             if trial in self._trial_to_actor:  # it waits for a slot that was lost
                 self._maybe_reuse_cached_actor(trial)
             elif self._slots.free > 0 or self._actor_cache.has_cached_object(trial.placement_group_factory):
-                self._staged_trials.add(trial)
-                self._actor_cache.increase_max(trial.placement_group_factory)
                 self._schedule_trial_actor(trial)
 
     def _is_on_its_way(self, trial: Trial) -> bool:
@@ -165,7 +169,7 @@ class Controller(TuneController):
         if isinstance(exception, RayActorError) and trial.status != Trial.RUNNING:
             return  # Tune tells it twice: of the process, and of the task that was to set the trial up in it
         self._resetting_trials.discard(trial)
-        trial.config[AGAIN] = NODE_LOST if getattr(exception, "preempted", False) else PROCESS_LOST
+        trial.config[AGAIN] = NODE_LOST if getattr(exception, "preempted", False) else reason(exception)
         super()._trial_task_failure(trial, exception)
 
     def _running_on(self, node: Node) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -83,7 +84,7 @@ class Nodes:
         self._observers: Sequence[Observer] = ()
         self._told = -1
         """Slots that the observers know of."""
-        self._empty_since, self._said_at = time.monotonic(), 0.0
+        self._empty_since, self._said_at = time.monotonic(), -math.inf
         self._latest: list[dict[str, Any]] = listing()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -260,10 +261,10 @@ class Nodes:
             self._empty_since = now
         elif now - self._empty_since > WAITING_SECONDS / 6 and now - self._said_at > WAITING_SECONDS:
             self._said_at = now
-            wanted = f"{self._settings.cpus_per_trial:g} CPUs for a trial"
+            wanted = f"{self._settings.cpus_per_trial:g} CPU{'s' * (self._settings.cpus_per_trial != 1)}"
             if self._settings.gpus_per_trial:
-                wanted += f" and {self._settings.gpus_per_trial:g} GPUs"
-            self._say(f"waiting for a node with {wanted}")
+                wanted += f" and {self._settings.gpus_per_trial:g} GPU{'s' * (self._settings.gpus_per_trial != 1)}"
+            self._say(f"waiting for a node with {wanted} for a trial")
 
 
 def _free(node: Node) -> int:

@@ -17,8 +17,7 @@ from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
 from tictactoe.settings import Settings
-from tictactoe.text import one_line
-from tictactoe.tuning.trial import AGAIN, NODE_LOST, PROCESS_LOST, Batch, Report, state_file
+from tictactoe.tuning.trial import AGAIN, NODE_LOST, Batch, Report, state_file
 
 KILL_SECONDS = 30.0
 """So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
@@ -119,13 +118,14 @@ class Relay(tune.Callback):
 
     def _reason(self, trial: Any) -> str:
         """Why a trial's process was lost, in one line. The kernel may have ended somebody else's: an old kill is no reason."""
-        if trial.config.get(AGAIN) == NODE_LOST:
-            return NODE_LOST
+        reason = str(trial.config.get(AGAIN, "its process died"))
+        if reason == NODE_LOST:
+            return reason
         self._look_for_kills()
         while self._killed_at:
             if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
                 return "its process was ended for want of memory"
-        return one_line(str(trial.get_pickled_error() or ""), slice(2)) or PROCESS_LOST
+        return reason
 
     def _running(self, trial: Any) -> int:
         """The trial of a batch that runs, or was to run: the first that has not ended."""

@@ -29,8 +29,9 @@ from tictactoe.tuning.states import States
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
 AGAIN = "again"
-"""In a trial's configuration: why it is run again, if it is."""
-PROCESS_LOST, NODE_LOST = "its process died", "its node was lost"
+"""In a trial's configuration: why a process was lost on it, the last one of several."""
+NODE_LOST = "its node was lost"
+"""One such reason."""
 HUNG_SECONDS = 5.0
 """A trial that does not even notice that its time is up is ended this much later, with its process."""
 

@@ -1,0 +1,251 @@
+"""Nodes that come and go, and their slots. Ray's list of them is made up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import records as made
+from tests.support.nodes import HOME, Listed
+from tictactoe.experiment import journal as journals
+from tictactoe.experiment.observer import Observer
+from tictactoe.process import code
+from tictactoe.tuning import nodes as module
+from tictactoe.tuning.nodes import Node
+
+OTHER, THIRD = "10.0.0.2", "10.0.0.3"
+
+
+class Slots(Observer):
+    """Hears how many slots there are."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    def slots_changed(self, slots: int) -> None:
+        self.heard.append(slots)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets seconds pass; the clock begins at 1000."""
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    return wait
+
+
+def taken(nodes: Listed, number: int) -> list[str]:
+    """Addresses of so many slots that are taken."""
+    return [node.address for node in (nodes.take() for _ in range(number)) if node]
+
+
+@pytest.mark.parametrize(
+    ("options", "home", "other", "slots"),
+    [
+        ({}, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 3.0}, (5, 8)),
+        ({"cpus_per_trial": 2}, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 3.0}, (2, 3)),
+        ({"cpus_per_trial": 0.1}, {"CPU": 1.0}, {"CPU": 0.3}, (10, 13)),
+        ({"gpus_per_trial": 0.5}, {"CPU": 5.0, "GPU": 1.0}, {"CPU": 3.0}, (2, 2)),
+        ({"max_concurrent": 4}, {"CPU": 3.0}, {"CPU": 3.0}, (3, 4)),
+        ({"num_samples": 2}, {"CPU": 5.0}, {"CPU": 3.0}, (2, 2)),
+        ({"num_samples": 2, "max_concurrent": 4}, {"CPU": 1.0}, {"CPU": 4.0}, (1, 2)),
+        ({}, {}, {"CPU": 2.0}, (0, 2)),
+    ],
+)
+def test_slots(options: dict[str, Any], home: dict[str, float], other: dict[str, float], slots: tuple[int, int]) -> None:
+    nodes = Listed(made.settings(**{"num_samples": 64} | options), cpus=0)
+    nodes.join(HOME, **home)
+    # A node without a slot is not looked at again under its id; so one that begins with resources is made.
+    nodes._without.clear()
+    nodes.look()
+    before = nodes.slots
+    nodes.join(OTHER, **other)
+    assert (before, nodes.slots, nodes.free) == (*slots, slots[1])
+    assert len(taken(nodes, 100)) == slots[1] and nodes.free == 0
+
+
+def test_memory_bounds_the_slots_of_this_machine_alone() -> None:
+    nodes = Listed(made.settings(), cpus=8, own_slots=3)
+    nodes.join(OTHER, CPU=8)
+    assert (nodes.slots, nodes.node(HOME).slots, nodes.node(OTHER).slots) == (11, 3, 8)
+
+
+def test_a_node_joins_once_it_is_known_to_have_the_same_code() -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    assert nodes.said == [] and nodes.asked == []  # of this one everybody knows
+    nodes.answers[OTHER] = None
+    nodes.join(OTHER, CPU=2)
+    nodes.look()
+    assert (nodes.slots, nodes.said, nodes.remote) == (1, [], False)
+    nodes.answers[OTHER] = code.version()
+    nodes.look()
+    nodes.look()
+    assert (nodes.slots, nodes.said, nodes.remote) == (3, ["node joined: 10.0.0.2, 2 CPUs, 3 slots now"], True)
+    assert nodes.asked == [OTHER] * 3
+    nodes.join(THIRD, CPU=1)
+    assert nodes.said[1:] == ["node joined: 10.0.0.3, 1 CPU, 4 slots now"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("0123456789ab", f"it has other code or packages (0123456789ab) than the head ({code.version()})"),
+        (
+            ModuleNotFoundError("No module named 'tictactoe'"),
+            "it could not be asked for its code (No module named 'tictactoe')",
+        ),
+    ],
+)
+def test_a_node_with_other_code_is_refused_once(answer: str | Exception, why: str) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.answers[OTHER] = answer
+    nodes.join(OTHER, CPU=2)
+    nodes.look()
+    assert nodes.said == [f"node refused: 10.0.0.2: {why}; use the same image or checkout"]
+    nodes.answers.clear()
+    nodes.look()
+    assert (nodes.slots, nodes.asked, len(nodes.said)) == (1, [OTHER], 1)
+
+
+def test_a_node_without_room_for_a_trial_is_not_asked() -> None:
+    nodes = Listed(made.settings(cpus_per_trial=2), cpus=2)
+    nodes.join(OTHER, CPU=1)
+    assert (nodes.slots, nodes.asked, nodes.said) == (1, [], [])
+
+
+def test_a_lost_node_is_told_with_what_ran_there() -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    for address in (OTHER, THIRD):
+        nodes.join(address, CPU=2)
+    lost, third = nodes.node(OTHER), nodes.node(THIRD)
+    nodes.running = lambda node: {OTHER: 2, THIRD: 1}[node.address]
+    nodes.lose(OTHER)
+    nodes.lose(THIRD)
+    assert nodes.said[2:] == [
+        "node lost: 10.0.0.2, 2 trials are run again, 3 slots now",
+        "node lost: 10.0.0.3, 1 trial is run again, 1 slot now",
+    ]
+    assert nodes.is_lost(lost) and nodes.is_lost(third) and not nodes.is_lost(nodes.node(HOME))
+    nodes.running = lambda node: 0
+    home = nodes.node(HOME)
+    nodes.there[HOME]["Alive"] = False
+    assert nodes.is_lost(home)
+    assert nodes.said[4:] == ["node lost: 10.0.0.1, 0 slots now"]
+
+
+def test_slots_are_taken_where_most_are_free() -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=3)
+    assert taken(nodes, 5)[:2] == [OTHER, OTHER] and (nodes.node(HOME).used, nodes.node(OTHER).used) == (1, 3)
+    nodes.give_back(nodes.node(HOME))
+    assert (nodes.free, taken(nodes, 2)) == (1, [HOME])
+    nodes.lose(OTHER)
+    assert (nodes.free, nodes.slots) == (0, 1)
+
+
+def test_a_node_that_does_not_answer_is_avoided_for_a_while(clock: Callable[[float], None]) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=3)
+    nodes.avoid(nodes.node(OTHER))
+    assert (nodes.slots, nodes.free, taken(nodes, 2)) == (4, 1, [HOME])
+    clock(module.AVOIDED_SECONDS)
+    assert (nodes.free, taken(nodes, 4)) == (3, [OTHER] * 3)
+
+
+def test_a_search_without_a_node_says_that_it_waits(clock: Callable[[float], None]) -> None:
+    nodes = Listed(made.settings(cpus_per_trial=2, gpus_per_trial=0.5), cpus=0)
+    waiting = "waiting for a node with 2 CPUs and 0.5 GPUs for a trial"
+    for seconds, times in ((0, 0), (9.9, 0), (0.2, 1), (59.9, 1), (0.2, 2), (30, 2)):
+        clock(seconds)
+        nodes.look()
+        assert nodes.said == [waiting] * times
+    nodes.join(OTHER, CPU=2, GPU=1)
+    clock(100)
+    nodes.lose(OTHER)
+    clock(9.9)
+    nodes.look()
+    assert nodes.said.count(waiting) == 2
+    clock(0.2)
+    nodes.look()
+    assert nodes.said.count(waiting) == 3
+
+
+def test_changes_are_written_and_told(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    slots, settings = Slots(), made.settings()
+    for attempt in (1, 2):
+        nodes = Listed(settings, cpus=1)
+        nodes.join(OTHER, CPU=3)  # before the search begins
+        nodes.begin(journals.nodes(tmp_path), attempt, time.monotonic(), [slots])
+        clock(5)
+        nodes.look()
+        nodes.lose(OTHER)
+        clock(2.5)
+        nodes.join(THIRD, CPU=2)
+    events = journals.nodes(tmp_path).read()
+    assert [(event.index, event.attempt, event.at_s, event.node, event.event, event.cpus, event.slots) for event in events] == [
+        (number + 4 * (attempt - 1), attempt, at, node, event, cpus, int(cpus))
+        for attempt in (1, 2)
+        for number, (at, node, event, cpus) in enumerate(
+            [(0.0, HOME, "joined", 1.0), (0.0, OTHER, "joined", 3.0), (5.0, OTHER, "lost", 3.0), (7.5, THIRD, "joined", 2.0)]
+        )
+    ]
+    assert slots.heard == [4, 1, 3] * 2
+
+
+def test_a_journal_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    nodes, slots = Listed(made.settings()), Slots()
+    journals.nodes(tmp_path).path.mkdir()
+    nodes.begin(journals.nodes(tmp_path), 1, time.monotonic(), [slots])
+    nodes.join(OTHER, CPU=1)
+    assert slots.heard == [2, 3]
+
+
+def test_the_thread_looks_while_the_search_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    nodes = Listed(made.settings(), cpus=1)
+    monkeypatch.setattr(nodes, "_list", lambda: [*nodes.there.values()])
+    with nodes:
+        nodes.there[HOME]["Alive"] = False
+        nodes.there = {}
+        end = time.monotonic() + 5
+        while nodes.slots and time.monotonic() < end:
+            nodes.update()
+        assert nodes.slots == 0
+    assert not nodes._thread.is_alive()
+
+
+@given(st.data())
+def test_slots_are_right_whatever_happens(data: st.DataObject) -> None:
+    options = {"max_concurrent": data.draw(st.none() | st.integers(1, 6)), "num_samples": data.draw(st.integers(1, 12))}
+    nodes, held, cpus, names = Listed(made.settings(**options), cpus=2), list[Node](), {HOME: 2}, 2
+    cap = min(options["max_concurrent"] or 99, options["num_samples"])
+    for step in data.draw(st.lists(st.sampled_from(["join", "lose", "take", "give back"]), max_size=25)):
+        if step == "join":
+            address, names = f"10.0.0.{names}", names + 1
+            cpus[address] = data.draw(st.integers(0, 4))
+            nodes.join(address, CPU=cpus[address])
+        elif step == "lose" and cpus:
+            address = data.draw(st.sampled_from(sorted(cpus)))
+            del cpus[address]
+            nodes.lose(address)
+        elif step == "take":
+            before, node = nodes.free, nodes.take()
+            assert (node is None) == (before == 0)
+            held += [node] if node else []
+        elif step == "give back" and held:
+            nodes.give_back(held.pop(data.draw(st.integers(0, len(held) - 1))))
+        there = {address: sum(node.address == address for node in held) for address in cpus}
+        assert all(there[address] <= cpus[address] for address in cpus)
+        assert nodes.slots == min(cap, sum(cpus.values()))
+        # More are held than there are slots only where a cap had spread them over a node that was lost.
+        assert nodes.free == max(0, nodes.slots - sum(there.values()))
