@@ -25,8 +25,8 @@ def entry(address: str, **resources: float) -> dict[str, Any]:
 class Listed(Nodes):
     """Nodes as they are `there`, by address: at first this one. They have its code unless `answers` say otherwise."""
 
-    def __init__(self, settings: Settings, cpus: float = 2.0, own_slots: int | None = None) -> None:
-        self.there = {HOME: entry(HOME, CPU=cpus)}
+    def __init__(self, settings: Settings, cpus: float = 2.0, own_slots: int | None = None, gpus: float = 0.0) -> None:
+        self.there = {HOME: entry(HOME, CPU=cpus, GPU=gpus)}
         self.answers: dict[str, str | Exception | None] = {}
         """What nodes say of their code, by address; None for nothing yet."""
         self.asked: list[str] = []

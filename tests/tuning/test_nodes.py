@@ -59,15 +59,11 @@ def taken(nodes: Listed, number: int) -> list[str]:
         ({"max_concurrent": 4}, {"CPU": 3.0}, {"CPU": 3.0}, (3, 4)),
         ({"num_samples": 2}, {"CPU": 5.0}, {"CPU": 3.0}, (2, 2)),
         ({"num_samples": 2, "max_concurrent": 4}, {"CPU": 1.0}, {"CPU": 4.0}, (1, 2)),
-        ({}, {}, {"CPU": 2.0}, (0, 2)),
+        ({}, {"CPU": 0.0}, {"CPU": 2.0}, (0, 2)),
     ],
 )
 def test_slots(options: dict[str, Any], home: dict[str, float], other: dict[str, float], slots: tuple[int, int]) -> None:
-    nodes = Listed(made.settings(**{"num_samples": 64} | options), cpus=0)
-    nodes.join(HOME, **home)
-    # A node without a slot is not looked at again under its id; so one that begins with resources is made.
-    nodes._without.clear()
-    nodes.look()
+    nodes = Listed(made.settings(**{"num_samples": 64} | options), home["CPU"], gpus=home.get("GPU", 0.0))
     before = nodes.slots
     nodes.join(OTHER, **other)
     assert (before, nodes.slots, nodes.free) == (*slots, slots[1])
@@ -171,6 +167,7 @@ def test_a_search_without_a_node_says_that_it_waits(clock: Callable[[float], Non
         assert nodes.said == [waiting] * times
     nodes.join(OTHER, CPU=2, GPU=1)
     clock(100)
+    nodes.look()
     nodes.lose(OTHER)
     clock(9.9)
     nodes.look()
@@ -226,9 +223,9 @@ def test_the_thread_looks_while_the_search_runs(monkeypatch: pytest.MonkeyPatch)
 
 @given(st.data())
 def test_slots_are_right_whatever_happens(data: st.DataObject) -> None:
-    options = {"max_concurrent": data.draw(st.none() | st.integers(1, 6)), "num_samples": data.draw(st.integers(1, 12))}
-    nodes, held, cpus, names = Listed(made.settings(**options), cpus=2), list[Node](), {HOME: 2}, 2
-    cap = min(options["max_concurrent"] or 99, options["num_samples"])
+    most, number = data.draw(st.none() | st.integers(1, 6)), data.draw(st.integers(1, 12))
+    settings, cap = made.settings(max_concurrent=most, num_samples=number), min(most or number, number)
+    nodes, held, cpus, names = Listed(settings, cpus=2), list[Node](), {HOME: 2}, 2
     for step in data.draw(st.lists(st.sampled_from(["join", "lose", "take", "give back"]), max_size=25)):
         if step == "join":
             address, names = f"10.0.0.{names}", names + 1
@@ -247,5 +244,4 @@ def test_slots_are_right_whatever_happens(data: st.DataObject) -> None:
         there = {address: sum(node.address == address for node in held) for address in cpus}
         assert all(there[address] <= cpus[address] for address in cpus)
         assert nodes.slots == min(cap, sum(cpus.values()))
-        # More are held than there are slots only where a cap had spread them over a node that was lost.
         assert nodes.free == max(0, nodes.slots - sum(there.values()))

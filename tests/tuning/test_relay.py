@@ -23,7 +23,7 @@ from tictactoe.experiment.record import Failure, Progress, Record, part
 from tictactoe.experiment.rounds import Round
 from tictactoe.tuning import relay as relays
 from tictactoe.tuning.relay import Relay
-from tictactoe.tuning.trial import AGAIN, Batch, Report, state_file
+from tictactoe.tuning.trial import AGAIN, NODE_LOST, Batch, Report, state_file
 
 BUDGET = made.BUDGET
 EARLY, LAST = Round(9, 2, 1_000), Round(9, 2, BUDGET)
@@ -235,6 +235,54 @@ def test_a_process_that_is_lost_once_too_often(search: Search) -> None:
     search.relay.on_trial_error(0, [trial], trial)
     assert search.events[1:] == [("failed", 0, "its process died")]
     assert search.entries == [made.failure(0, attempt=3, error="its process died")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason", "hung"),
+    [(59.0, "The actor died.", False), (61.0, "The actor died.", True), (61.0, NODE_LOST, False)],
+)
+def test_a_process_that_is_lost_after_its_trials_time_has_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, reason: str, hung: bool
+) -> None:
+    """Its watchdog has ended it, most likely, and on another node its own mark is of no use."""
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    search = Search(tmp_path, trial_timeout=60.0)
+    batch = search.start(0, 1, number=1, round=EARLY)
+    now[0] += 30
+    search.result(batch, report(0, WHOLE, final=True), report(1, HALF))  # from now on trial 1 has its time
+    now[0] += seconds
+    batch.lose(reason)
+    search.relay.on_trial_recover(0, [batch], batch)
+    assert search.events[-1] == ("noted", 1, f"is tried again: {reason}")
+    marks = {path.name: path.read_text() for path in tmp_path.glob("*.hung")}
+    assert marks == ({"trial_00001_1.hung": reason} if hung else {})
+
+
+def test_a_process_that_is_lost_as_it_starts_has_not_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    search, new = Search(tmp_path, trial_timeout=60.0), Trial(5)
+    search.relay.on_trial_recover(0, [new], new)  # it was never told that it has started
+    batch = search.start(0)
+    for _ in range(2):  # the second time before it has started again
+        now[0] += 40
+        search.relay.on_trial_recover(0, [batch], batch)
+    assert not [*tmp_path.glob("*.hung")]
+    notes = [event[1:] for event in search.events if event[0] == "noted"]
+    assert notes == [(index, "is tried again: its process died") for index in (5, 0, 0)]
+
+
+def test_the_loss_of_a_node_is_no_want_of_memory(search: Search, memory_kills: Callable[[int], None]) -> None:
+    first, second = search.start(0), search.start(1)
+    memory_kills(5)
+    first.lose(NODE_LOST)
+    search.relay.on_trial_recover(0, [first], first)
+    search.relay.on_trial_recover(0, [second], second)
+    assert search.events[2:] == [
+        ("noted", 0, "is tried again: its node was lost"),
+        ("noted", 1, "is tried again: its process was ended for want of memory"),
+    ]
 
 
 def test_want_of_memory_is_named_once_for_each_kill(search: Search, memory_kills: Callable[[int], None]) -> None:
