@@ -231,14 +231,14 @@ def test_each_reason_has_its_remedy(monkeypatch: pytest.MonkeyPatch, why: str, r
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"gpus_per_trial": 9.0}, ("--gpus-per-trial 9", "than 1;", "--gpus-per-trial 1 or less")),
-        ({"cpus_per_trial": 5.0}, ("--cpus-per-trial 5", "than 4;", "--cpus-per-trial 4 or less")),
+        ({"gpus_per_trial": 9.0}, ("--gpus-per-trial 9", "no more than 1;", "--gpus-per-trial 1 or less")),
+        ({"cpus_per_trial": 5.0}, ("--cpus-per-trial 5", "no more than 4;", "--cpus-per-trial 4 or less")),
     ],
 )
 def test_a_ray_that_will_not_do_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any], parts: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(cluster, "node_resources", lambda: [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}])
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}])
     launch = cluster.Launch.__new__(cluster.Launch)  # without starting Ray
     launch._settings = made.settings(results_dir=tmp_path, **options)
     with pytest.raises(UserError) as refused:
