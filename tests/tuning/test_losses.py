@@ -75,6 +75,23 @@ def test_a_process_that_was_lost_while_nothing_ran_in_it_costs_one_retry(tuned: 
     assert index(tune.processes[1]) == 1
 
 
+def test_a_free_process_that_went_with_its_node_is_given_no_trial(tuned: Start) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=1)
+    tune = tuned(nodes, 2)
+    for number in (0, 1):
+        tune.answer(number, "__ray_ready__")
+        tune.end(number)
+    lost = next(process for process in tune.processes if process.node == id_of(OTHER))
+    nodes.lose(OTHER)
+    lost.lost = ActorDiedError()
+    tune.searcher.waiting = [2, 3]
+    tune.settle()
+    kept = next(process for process in tune.processes if process is not lost)
+    assert (index(kept), tune.processes[2:]) == (2, [])
+    assert [event for event in tune.events if event[0] == "again"] == []
+
+
 @pytest.mark.parametrize("name", ["__ray_ready__", "train"])
 def test_a_process_is_lost_once_too_often(tuned: Start, name: str) -> None:
     tune = tuned(Listed(made.settings(), cpus=1), 1)

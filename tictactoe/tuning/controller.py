@@ -106,6 +106,15 @@ class Controller(TuneController):
 
     def on_step_begin(self) -> None:
         self._nodes.update()
+        all_idle: list[list[Any]] = list(self._actor_cache._cached_objects.values())
+        for idle in all_idle:
+            for actor in [actor for actor in idle if self._actors.node(actor) not in self._nodes]:
+                # Lost with its node: a trial that was given it would be lost once more.
+                idle.remove(actor)
+                self._actor_cache._num_cached_objects -= 1
+                actor.set_on_stop(None)
+                actor.set_on_error(None)
+                self._remove_actor(actor)
 
     def on_step_end(self) -> None:
         super().on_step_end()  # type: ignore[no-untyped-call]

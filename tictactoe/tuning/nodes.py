@@ -100,6 +100,10 @@ class Nodes:
         self._stopped.set()
         self._thread.join(LOOK_SECONDS)
 
+    def __contains__(self, node: Node | None) -> bool:
+        """Whether it is there."""
+        return node is not None and node.id in self._nodes
+
     @property
     def slots(self) -> int:
         """Trials that can run at a time."""
@@ -137,7 +141,7 @@ class Nodes:
         with suppress(Exception):  # as in `_watch`
             self._latest = self._list()
             self.update()
-        return node.id not in self._nodes
+        return node not in self
 
     def begin(self, journal: Journal[NodeEvent], attempt: int, zero: float, observers: Sequence[Observer]) -> None:
         """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""
