@@ -26,8 +26,7 @@ def start(folder: Path | None) -> None:
     """Start the reaper of this process; what is started from here on carries its mark.
 
     First waits for the reaper of an earlier run on the same search's folder, if it is still at work; None where the run has no
-    search's folder. Raises UserError where there is
-    no place for temporary files.
+    search's folder. Raises UserError where there is no place for temporary files.
     """
     from tictactoe.process import processes
 
