@@ -149,6 +149,7 @@ def carry_out(
     from tictactoe.experiment import journal, results, selection, summary
     from tictactoe.experiment.rounds import rounds
     from tictactoe.experiment.summary import Cost
+    from tictactoe.reporting.lag import LagNote
     from tictactoe.reporting.progress import Reporter
     from tictactoe.reporting.report import page
     from tictactoe.reporting.tracking import Tracker
@@ -168,7 +169,8 @@ def carry_out(
             with Reporter(console, rounds(settings), summary_line) as reporter:
                 started = time.monotonic()
                 with workers.awaited(lost, console.print, nodes) as heard:
-                    outcome = tuning.run(settings, folder.path, interrupt, [reporter, tracker, heard], nodes)
+                    observers = [LagNote(settings, console.print), reporter, tracker, heard]
+                    outcome = tuning.run(settings, folder.path, interrupt, observers, nodes)
             if outcome is None:
                 return False
             replays = Replays(settings, interrupt, folder.path, nodes, console.print)

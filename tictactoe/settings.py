@@ -52,6 +52,13 @@ class Settings(BaseSettings):
         description="which trials play on: race gives few games and seeds to all, and more to the best, round by round; "
         "none gives all to all; asha stops poor trials early, and repeats with --max-concurrent 1 only",
     )
+    lag: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="with --search optuna and no race: a suggestion knows what all trials but the last N - 1 before it have "
+        "come to, and at most N run at a time; in a race Optuna suggests generations, whatever N is",
+    )
     max_concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as CPUs and memory allow)")
     time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")
     cpus_per_trial: float = Field(1.0, gt=0, le=1024, allow_inf_nan=False, description="CPUs that a trial reserves")

@@ -35,7 +35,7 @@ LOOKS = {
 def draw(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write landscape-light.png and landscape-dark.png."""
     for name, theme in THEMES.items():
-        with style(), matplotlib.rc_context(_colours(theme)):
+        with style(), matplotlib.rc_context(colours(theme)):
             figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
             axes = figure.add_subplot()
             for tuner, its_rows in groupby(rows, lambda row: row["tuner"]):
@@ -57,7 +57,7 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path) -> None:
             figure.savefig(folder / f"landscape-{name}.png", facecolor=theme["page"])
 
 
-def _colours(theme: dict[str, str]) -> dict[Any, Any]:
+def colours(theme: dict[str, str]) -> dict[Any, Any]:
     """Of everything that is no tuner's."""
     muted = dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), theme["muted"])
     return muted | {"text.color": theme["ink"], "grid.color": theme["grid"], "axes.facecolor": theme["page"]}

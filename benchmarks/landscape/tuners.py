@@ -35,6 +35,8 @@ class Outcome:
     games: int
     winner: int
     """Row of the table."""
+    tried: tuple[int, ...] = ()
+    """The rows that were tried whole, in their order."""
 
 
 Search = Callable[[Replay, Sequence[int], int], Iterator[Outcome]]
@@ -76,12 +78,16 @@ def random(replay: Replay, sizes: Sequence[int], seeds: int) -> Iterator[Outcome
             yield raced(replay, settings(len(records), seeds, "none"), records)
 
 
-def tpe(replay: Replay, sizes: Sequence[int], seeds: int) -> Iterator[Outcome]:
-    """Optuna's TPE: all play their whole budget on all seeds, and the finalists race."""
+def tpe(replay: Replay, sizes: Sequence[int], seeds: int, lag: int = 1) -> Iterator[Outcome]:
+    """Optuna's TPE: all play their whole budget on all seeds, and the finalists race.
+
+    It is asked for trial i when it has been told of the trials 0 to i - `lag`.
+    """
     sampler, records = TPE(replay), list[Record]()
     for _ in range(sizes[-1]):
         records.append(replay.evaluate(replay.add(sampler.ask()), seeds, TASK.games))
-        sampler.tell(records[-1])
+        if len(records) >= lag:
+            sampler.tell(records[-lag])
         if len(records) in sizes:
             yield raced(replay, settings(len(records), seeds, "none"), records)
 
@@ -150,7 +156,7 @@ def raced(replay: Replay, options: Settings, records: Sequence[Record]) -> Outco
     before = replay.games
     winner = replay.race(options, records)
     replay.games, spent = before, replay.games
-    return Outcome(len(replay.rows), spent, winner)
+    return Outcome(len(replay.rows), spent, winner, tuple(replay.rows))
 
 
 class TPE:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from benchmarks.landscape import tuners
+from benchmarks.landscape import lags, tuners
 from benchmarks.landscape.__main__ import row, score
 from benchmarks.landscape.contestants import CONTESTS, Contest
 from benchmarks.landscape.replay import Replay
 from benchmarks.landscape.table import CONFIGURATIONS, LATE, LOSS_UNITS, SEEDS, TASK, Landscape, compute, load
-from benchmarks.landscape.tuners import Tuner
+from benchmarks.landscape.tuners import Outcome, Tuner
 from tictactoe.core.evaluation import check_grid
 from tictactoe.core.game import Board
 from tictactoe.core.seeds import Stream
 from tictactoe.errors import UserError
 from tictactoe.experiment import space
 from tictactoe.experiment.objective import bounds, mean_log, par10
+from tictactoe.experiment.record import Record
 from tictactoe.experiment.selection import LOOKS
 
 GRID = check_grid(Board.parse(TASK.board), TASK.games)
-TUNERS = [pytest.param(tuner, id=tuner.name) for contest in CONTESTS[:3] for tuner in contest.tuners]
+TUNERS = [pytest.param(tuner, id=tuner.name) for contest in (*CONTESTS[:3], lags.CONTEST) for tuner in contest.tuners]
 
 
 def landscape(optimal: np.ndarray) -> Landscape:
@@ -122,6 +125,48 @@ def test_scores_are_the_same_again_and_in_any_number_of_processes() -> None:
         "", (Tuner("race", tuners.race, (16, 32)), Tuner("TPE", tuners.tpe, (16,)), Tuner("ASHA", tuners.asha, (16,)))
     )
     assert score(contest, 2, 1) == score(contest, 2, 2)
+
+
+def test_optuna_is_told_of_trials_once_so_many_later_ones_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = list[str | int]()
+
+    class Heard(tuners.TPE):
+        def ask(self) -> int:
+            heard.append("ask")
+            return super().ask()
+
+        def tell(self, record: Record) -> None:
+            heard.append(record.index)
+            super().tell(record)
+
+    monkeypatch.setattr(tuners, "TPE", Heard)
+    Tuner("", partial(tuners.tpe, lag=3), ()).outcomes(load(), 0, [6])
+    assert heard == ["ask", "ask", "ask", 0, "ask", 1, "ask", 2, "ask", 3]
+
+
+def busy_by_seconds(lengths: list[int], slots: int, lag: int | None) -> float:
+    """The same as `lags.busy`, one second after another."""
+    left: dict[int, int] = {}
+    started = second = 0
+    while left or started < len(lengths):
+        while started < len(lengths) and len(left) < slots and (lag is None or min(left, default=started) > started - lag):
+            left[started] = lengths[started]
+            started += 1
+        left = {index: seconds - 1 for index, seconds in left.items() if seconds > 1}
+        second += 1
+    return sum(lengths) / (slots * second)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 8), st.integers(1, 12) | st.none())
+def test_slots_are_as_busy_as_they_would_be_second_by_second(lengths: list[int], slots: int, lag: int | None) -> None:
+    assert lags.busy(lengths, slots, lag) == pytest.approx(busy_by_seconds(lengths, slots, lag))
+
+
+def test_how_busy_slots_are_goes_by_what_a_search_has_tried_in_its_order() -> None:
+    lengths = [1.0] * 14 + [2.0]
+    outcomes = [Outcome(15, 0, 0, (14, *range(14))), Outcome(15, 0, 0, tuple(range(15)))]  # two seconds, and three
+    assert lags.row("random", outcomes, lengths)["8 slots"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert lags.row("Optuna TPE, lag 1", outcomes, lengths)["8 slots"] == pytest.approx(100 / 8)
 
 
 def test_a_row_is_nearest_to_itself_and_tried_once() -> None:

@@ -47,6 +47,9 @@ def test_the_lag_is_a_part_where_suggestions_have_one() -> None:
     assert "lag" in fingerprint(settings(search="optuna", num_samples=16))  # too few for a race
     assert "lag" not in fingerprint(settings(search="optuna", num_samples=17))  # a race has generations
     assert "lag" not in fingerprint(settings(scheduler="none"))
+    whole = {"search": "optuna", "scheduler": "asha"}
+    assert search_name(settings(lag=8, **whole)) == search_name(settings(**whole)) != search_name(settings(lag=9, **whole))
+    assert search_name(settings(lag=9, search="optuna")) == search_name(settings(search="optuna"))
 
 
 def test_a_large_boards_space_is_another() -> None:

@@ -28,6 +28,7 @@ from tictactoe.experiment.results import Results, winner_learner
 from tictactoe.experiment.selection import Selection, select
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
+from tictactoe.tuning.nodes import Nodes
 from tictactoe.tuning.replays import Replays
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,13 @@ def local_ray() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+def replays_of(
+    settings: Settings, folder: Path, interrupt: Interrupt | None = None, say: Callable[[str], None] = print
+) -> Replays:
+    """On the nodes of the Ray that is up."""
+    return Replays(settings, interrupt or Interrupt(), folder, Nodes(settings, None, say), say)
 
 
 def test_a_selection_is_the_same_on_any_path(local_ray: None, tmp_path: Path) -> None:
@@ -53,7 +61,7 @@ def test_a_selection_is_the_same_on_any_path(local_ray: None, tmp_path: Path) ->
     store, said = tmp_path / "fresh.jsonl", list[str]()
 
     def run(settings: Settings, interrupt: Interrupt) -> Selection | None:
-        return select(settings, records, 0, Replays(settings, interrupt, tmp_path, said.append), said.append)
+        return select(settings, records, 0, replays_of(settings, tmp_path, interrupt, said.append), said.append)
 
     whole = run(settings, Interrupt())
     assert whole is not None
@@ -93,13 +101,13 @@ def test_another_configurations_replicates_are_not_taken(local_ray: None, tmp_pa
     first, other = (made.record(0, [500], 2_000, config=Hyperparameters(gamma=gamma)) for gamma in (1.0, 0.8))
     for record, added in ((first, 1), (first, 0), (other, 1)):
         before = len(replays(tmp_path).read())
-        Replays(settings, Interrupt(), tmp_path, print).run(Stream.FRESH, [record], 0, 3)
+        replays_of(settings, tmp_path).run(Stream.FRESH, [record], 0, 3)
         assert len(replays(tmp_path).read()) == before + added
 
 
 def test_a_replicate_that_fails_is_named(local_ray: None, tmp_path: Path) -> None:
     too_large = made.settings(num_samples=1, seeds=1, games=2_000).model_copy(update={"board": "5x5x4"})
-    too_large_replays = Replays(too_large, Interrupt(), tmp_path, print)
+    too_large_replays = replays_of(too_large, tmp_path)
     with pytest.raises(RuntimeError, match=r"trial_00005 failed .*at most 16") as raised:
         too_large_replays.run(Stream.FRESH, [made.record(5, [500], 2_000)], 0, 1)
     assert len(str(raised.value).splitlines()) == 1

@@ -268,6 +268,9 @@ def test_the_same_again_promises_what_holds(results: Results, chapters: list[rep
     asha = replace(results.summary.settings, scheduler="asha")
     assert "--scheduler asha --max-concurrent 1" in again(results, chapters, settings=asha)
     assert same in again(results, chapters, settings=asha)  # its trials ran one after another
+    optuna = replace(results.summary.settings, search="optuna", lag=9)
+    assert "--lag" not in again(results, chapters, settings=optuna)  # a race
+    assert "--lag 9" in again(results, chapters, settings=optuna, rounds=results.summary.rounds[:1])
     overlapping = replace(results, records=[replace(record, started_s=0.0, ended_s=1.0) for record in results.records])
     assert "several ran at the same time" in again(overlapping, chapters, settings=asha)
 

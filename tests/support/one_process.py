@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from tests.support.nodes import Listed
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.results import Outcome
 from tictactoe.experiment.rounds import Standing
@@ -19,14 +20,14 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.tuning import controller, search
 from tictactoe.tuning.relay import Relay
-from tictactoe.tuning.trial import Execution, QLearningTrial
+from tictactoe.tuning.trial import AGAIN, Execution, QLearningTrial
 
 
 class Running:
     """One of Tune's trials, and the process that runs it."""
 
     def __init__(self, name: str, config: dict[str, Any]) -> None:
-        self.name, self.config = name, config
+        self.trial_id, self.config = name, config
         self.last_result: dict[str, Any] = {}
         self.process = QLearningTrial(config)
 
@@ -45,7 +46,7 @@ class OneProcess:
     ) -> OneProcess:
         """As `search._tuner`."""
         task = Task(settings.board, settings.seeds, settings.games, settings.seed)
-        self._space = {"task": asdict(task), "execution": asdict(execution)}
+        self._space = {"task": asdict(task), "execution": asdict(replace(execution, home=""))}
         self._searcher, self._relay = searcher, relay
         return self
 
@@ -67,6 +68,7 @@ class OneProcess:
     def _go_on(self, running: list[Running], batch: Running) -> None:
         result = dict(batch.process.train())  # type: ignore[no-untyped-call]
         if self.chance.random() < self.losses:  # nobody hears of it
+            batch.config[AGAIN] = True
             batch.process = QLearningTrial(batch.config)
             self._relay.on_trial_recover(0, running, batch)
             self._relay.on_trial_start(0, running, batch)
@@ -76,7 +78,7 @@ class OneProcess:
         self._relay.on_trial_result(0, running, batch, result)
         if result["done"]:
             running.remove(batch)
-            self._searcher.on_trial_complete(batch.name, result)
+            self._searcher.on_trial_complete(batch.trial_id, result)
             self._relay.on_trial_complete(0, running, batch)
 
 
@@ -93,8 +95,5 @@ def run(
     tune = OneProcess(slots, chance or Random(0), ends, losses)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "_tuner", tune.tuner)
-        patch.setattr(search, "slots", lambda _: slots)
         patch.setattr(controller, "use", lambda _: None)
-        for seconds in ("READY_SECONDS", "HEARD_SECONDS"):  # all are ready
-            patch.setattr(f"tictactoe.tuning.trial.{seconds}", 0.0)
-        return search.run(settings, folder, Interrupt(), observers)
+        return search.run(settings, folder, Interrupt(), observers, Listed(settings, cpus=slots))

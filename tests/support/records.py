@@ -170,7 +170,9 @@ def unfinished(**values: Any) -> Unfinished:
         "truncated": False,
         "board": "3x3x3",
         "seed": 0,
-        "settings": SearchSettings(num_samples=2, seeds=2, games=BUDGET, search="random", scheduler="none", cpus_per_trial=1.0),
+        "settings": SearchSettings(
+            num_samples=2, seeds=2, games=BUDGET, search="random", scheduler="none", lag=8, cpus_per_trial=1.0
+        ),
         "num_trials": 0,
         "num_errors": 0,
         "errors": {},

@@ -17,7 +17,6 @@ from tests.support import records as made
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream, sequence
 from tictactoe.experiment import space
-from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.objective import at_most
 from tictactoe.experiment.record import CurvePoint, Failure, Progress, Record
 from tictactoe.experiment.replicates import rungs
@@ -28,14 +27,19 @@ from tictactoe.tuning.trial import Batch, Report
 
 Curve = tuple[CurvePoint, ...]
 BOARD = "3x3x3"
+LAG = 8
 WHOLE = Round(trials=100, seeds=2, games=10_000)
 Suggestion = tuple[int, Hyperparameters]
 
 
 def optuna_search(
-    seed: int, missing: Sequence[int], records: Sequence[Record] = (), failures: Sequence[Failure] = ()
+    seed: int,
+    missing: Sequence[int],
+    records: Sequence[Record] = (),
+    failures: Sequence[Failure] = (),
+    lag: int = LAG,
 ) -> LaggedOptuna:
-    return LaggedOptuna(Study(seed, BOARD), WHOLE, missing, records, failures)
+    return LaggedOptuna(Study(seed, BOARD), WHOLE, lag, missing, records, failures)
 
 
 def only(suggested: dict[str, Any]) -> Suggestion:
@@ -46,9 +50,9 @@ def only(suggested: dict[str, Any]) -> Suggestion:
     return trial
 
 
-def suggestions(number: int, score: Callable[[Hyperparameters], float], order: int) -> list[Suggestion]:
+def suggestions(number: int, score: Callable[[Hyperparameters], float], order: int, lag: int = LAG) -> list[Suggestion]:
     """What Optuna suggests when up to `order` trials run and the last one started always ends first."""
-    searcher = optuna_search(7, range(number))
+    searcher = optuna_search(7, range(number), lag=lag)
     trials: list[Suggestion] = []
     running: list[int] = []
     while len(trials) < number or running:
@@ -81,9 +85,10 @@ def test_optuna_suggests_the_same_in_any_order_of_arrival_and_resumed() -> None:
     assert expected[0] != expected[1]
 
 
-def test_optuna_waits_for_what_it_must_know() -> None:
-    searcher = optuna_search(0, range(20))
-    for index in range(LAG):
+@pytest.mark.parametrize("lag", [2, LAG, 32])
+def test_optuna_waits_for_what_it_must_know(lag: int) -> None:
+    searcher = optuna_search(0, range(40), lag=lag)
+    for index in range(lag):
         assert isinstance(searcher.suggest(f"t{index}"), dict)
     assert searcher.suggest("late") is None
     searcher.on_trial_complete("t1", {"mean_log": 7.0})
@@ -113,13 +118,13 @@ def test_optuna_goes_on_after_a_failed_trial_as_it_would_have_at_once() -> None:
     assert resumed.suggest("again") == at_once.suggest("next")
 
 
-def from_scratch(number: int, score: Callable[[Hyperparameters], float]) -> list[Suggestion]:
+def from_scratch(number: int, score: Callable[[Hyperparameters], float], lag: int) -> list[Suggestion]:
     """What is suggested by definition: by a new study for each trial, told of all that it may know."""
     trials, suggested = list[optuna.trial.FrozenTrial](), list[Suggestion]()
     for index in range(number):
         seed = int(sequence(7, Stream.OPTUNA, index).generate_state(1)[0])
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-        study.add_trials(trials[: max(0, index - LAG + 1)])
+        study.add_trials(trials[: max(0, index - lag + 1)])
         config = hyperparameters(study.ask(fixed_distributions=distributions()).params)
         suggested.append((index, config))
         value = None if math.isnan(score(config)) else score(config)
@@ -131,13 +136,14 @@ def from_scratch(number: int, score: Callable[[Hyperparameters], float]) -> list
     return suggested
 
 
-def test_what_was_suggested_before_changes_no_suggestion() -> None:
+@pytest.mark.parametrize("lag", [1, LAG, 20])
+def test_what_was_suggested_before_changes_no_suggestion(lag: int) -> None:
     def score(config: Hyperparameters) -> float:
         tenths = round(60 + 10 * abs(config.q_init - 0.3) + config.alpha_end)
         return math.nan if tenths % 7 == 3 else tenths / 10  # scores that are equal, and trials that fail
 
-    expected = from_scratch(50, score)
-    assert suggestions(50, score, order=3) == expected
+    expected = from_scratch(50, score, lag)
+    assert suggestions(50, score, order=3, lag=lag) == expected
 
 
 def test_a_value_that_a_condition_gives_may_lie_outside_of_what_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,16 +15,19 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import SearchGenerator
 from ray.tune.utils.callback import _create_default_callbacks
 
+from tests.support import records as made
+from tests.support.nodes import Listed
 from tictactoe.experiment.journal import read_rounds
 from tictactoe.experiment.rounds import Round
 from tictactoe.tuning.algorithms import RandomSearch
-from tictactoe.tuning.controller import ForgetfulController, NoProgress
+from tictactoe.tuning.controller import Controller, NoProgress
 
 
 @pytest.fixture
 def controller(tmp_path: Path) -> Any:
     storage = StorageContext(str(tmp_path), "tune")
-    return ForgetfulController(search_alg=SearchGenerator(RandomSearch(Round(1, 1, 100), [])), storage=storage)
+    nodes = Listed(made.settings())
+    return Controller(nodes, search_alg=SearchGenerator(RandomSearch(Round(1, 1, 100), [])), storage=storage)
 
 
 def test_only_trials_that_have_ended_are_forgotten(controller: Any) -> None:

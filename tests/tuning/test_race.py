@@ -90,7 +90,7 @@ class Race:
     def run(self, slots: int, ends: float = float("inf")) -> bool:
         """Run what is missing, or so many ends of trials of it; whether the race is over."""
         self.handed, self.words = [], Words()
-        search = RaceSearch(self.rounds, self.source(), self.records, self.failures, slots, [self.words])
+        search = RaceSearch(self.rounds, self.source(), self.records, self.failures, lambda: slots, [self.words])
         running: dict[str, list[tuple[int, Hyperparameters]]] = {}
         numbers: dict[str, int] = {}
         before = len(self.ended)
@@ -240,14 +240,15 @@ def test_batches(slots: int, trials: int, seeds: int, games: int) -> None:
 
 
 def test_what_few_trials_are_left_are_run_at_a_time_too() -> None:
-    """Processes wait for as many as there are slots to get ready."""
-    search = RaceSearch(ROUNDS, drawn(), [made.record(index, config=CONFIGURATIONS[index]) for index in range(27)], [], 2, [])
+    search = RaceSearch(
+        ROUNDS, drawn(), [made.record(index, config=CONFIGURATIONS[index]) for index in range(27)], [], lambda: 2, []
+    )
     batches = [search.suggest(f"{number}")["batch"] for number in range(3)]
     assert [[index for index, _ in batch.trials] for batch in batches] == [[27], [28], [29]]
 
 
 def test_a_barrier_waits_for_the_last_result() -> None:
-    search = RaceSearch(ROUNDS, drawn(), [], [], 16, [])
+    search = RaceSearch(ROUNDS, drawn(), [], [], lambda: 16, [])
     batches = list[Batch]()
     while (following := search.suggest(f"{len(batches)}")) is not None:
         batches.append(following["batch"])
@@ -264,7 +265,7 @@ def test_a_barrier_waits_for_the_last_result() -> None:
 
 
 def test_a_lost_batch_is_handed_out_again_without_the_trial_that_failed() -> None:
-    search = RaceSearch((Round(40, 1, 100), ROUNDS[2]), drawn(), [], [], 1, [])
+    search = RaceSearch((Round(40, 1, 100), ROUNDS[2]), drawn(), [], [], lambda: 1, [])
     batch = search.suggest("0")["batch"]
     (first, second, *others) = batch.trials
     assert len(others) >= 2
@@ -297,7 +298,7 @@ def test_a_round_that_nobody_survives_ends_the_race(source: Source) -> None:
 
 def test_curves_are_not_kept() -> None:
     """Of a hundred thousand trials they would take all the memory."""
-    search = RaceSearch(ROUNDS, drawn(), [], [], 1, [])
+    search = RaceSearch(ROUNDS, drawn(), [], [], lambda: 1, [])
     nothing = (0.0, 0.0, 0.0)
     point = CurvePoint(100, 0, nothing, nothing, 0.0)
     search.trial_finished(made.record(0, history=(point,) * 1_000))

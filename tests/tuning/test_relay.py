@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import records as made
@@ -32,7 +33,8 @@ class Trial:
     """What the relay knows of one of Tune's trials: a batch, of the last round where nothing else is said."""
 
     def __init__(self, *indices: int, number: int = 0, round: Round = LAST) -> None:
-        self.config = {"batch": Batch.of(number, round, [(index, made.config(index)) for index in indices])}
+        batch = Batch.of(number, round, [(index, made.config(index)) for index in indices])
+        self.trial_id, self.config = batch.name, {"batch": batch}
         self.last_result: dict[str, Any] = {}
         self.error: Exception | None = None
 
@@ -75,13 +77,16 @@ class Listener(Observer):
 class Search:
     """A relay, what stands around it, and Tune's part."""
 
-    def __init__(self, folder: Path, observers: int = 1) -> None:
+    def __init__(self, folder: Path, observers: int = 1, **options: Any) -> None:
         self.folder = folder
         self.journal = journals.trials(folder)
         self.observers = [Listener(folder) for _ in range(observers)]
         self.interrupted = False
         self.given_up = 0
-        self.relay = Relay(self.journal, 3, self.observers, self._give_up, lambda: self.interrupted, folder, BUDGET)
+        settings = made.settings(**({"games": BUDGET} | options))
+        self.relay = Relay(
+            self.journal, 3, time.monotonic(), self.observers, self._give_up, lambda: self.interrupted, folder, settings
+        )
 
     def _give_up(self) -> None:
         self.given_up += 1
@@ -377,7 +382,7 @@ def test_a_process_that_is_lost_once_too_often_fails_the_trial_that_ran(search: 
     assert [entry.index for entry in search.entries] == [0, 1, 2]
 
 
-@settings(max_examples=40)
+@hypothesis.settings(max_examples=40)
 @given(st.data())
 def test_trials_of_one_process_never_overlap(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """However long results are on their way: a process goes on when its result has been heard. Two nodes may share an id."""

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support import records as made
+from tests.support.nodes import Listed
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.core.seeds import Stream
-from tictactoe.experiment import block
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.tuning import replays
+from tictactoe.tuning import block, replays
 from tictactoe.tuning.replays import Replays
 from tictactoe.tuning.trial import HUNG_SECONDS
 
@@ -24,21 +24,22 @@ TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
 
 def test_a_saved_block_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, state = block.play, tmp_path / "state.npz"
-    whole = run(TASK, Hyperparameters(), str(state))[0]
+    whole = run(TASK, Hyperparameters(), "", str(state), saved=False)[0]
     assert not state.exists()
     monkeypatch.setattr(block, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(block, "CHECKPOINT_SHARE", float("inf"))
-    assert run(TASK, Hyperparameters(), str(state))[0] == whole
+    assert run(TASK, Hyperparameters(), "", str(state), saved=False)[0] == whole
     saved = Replicates(TASK, Hyperparameters())
     assert saved.restore(state) is None and saved.played > 0  # what an interruption would have left
-    assert run(TASK, Hyperparameters(), str(state))[0] == whole
-    assert run(TASK, Hyperparameters(), str(tmp_path / "no such folder" / "state.npz"))[0] == whole
+    assert run(TASK, Hyperparameters(), "", str(state), saved=True)[0] == whole
+    assert run(TASK, Hyperparameters(), "", str(tmp_path / "no such folder" / "state.npz"), saved=True)[0] == whole
     state.write_bytes(b"damaged")
-    assert run(TASK, Hyperparameters(), str(state))[0] == whole
+    assert run(TASK, Hyperparameters(), "", str(state), saved=True)[0] == whole
 
 
 def replays_of(folder: Path, **options: Any) -> Replays:
-    return Replays(made.settings(**options), Interrupt(), folder, print)
+    settings = made.settings(**options)
+    return Replays(settings, Interrupt(), folder, Listed(settings), print)
 
 
 def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:

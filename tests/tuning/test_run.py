@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import records as made
+from tests.support.nodes import Listed
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Record
@@ -16,7 +17,7 @@ from tictactoe.experiment.rounds import Standing
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.tuning import search
-from tictactoe.tuning.trial import READY, state_file
+from tictactoe.tuning.trial import state_file
 
 
 class Started(Observer):
@@ -40,14 +41,13 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
             )
 
     monkeypatch.setattr(search, "_fit", fit)
-    monkeypatch.setattr(search, "node_resources", lambda: [{"CPU": 1.0}])
     return asked
 
 
 def run(folder: Path, observer: Started | None = None, interrupt: Interrupt | None = None, **options: Any) -> Any:
     settings = made.settings(**({"num_samples": 4, "seeds": 2, "games": 10_000} | options))
     observers: list[Any] = [observer or Started()]
-    return search.run(settings, folder, interrupt or Interrupt(), observers)
+    return search.run(settings, folder, interrupt or Interrupt(), observers, Listed(settings))
 
 
 def put(folder: Path, *entries: Record | Failure) -> None:
@@ -157,17 +157,6 @@ def test_all_trials_failed(tmp_path: Path, fits: list[list[int]]) -> None:
     assert len(run(tmp_path, retry_failed=True).records) == 4
 
 
-def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [{"CPU": 5.0, "GPU": 1.0}, {"CPU": 3.0}]
-    monkeypatch.setattr(search, "node_resources", lambda: nodes)
-    assert search.slots(made.settings(num_samples=64)) == 8
-    assert search.slots(made.settings(num_samples=64, cpus_per_trial=2)) == 3
-    assert search.slots(made.settings(num_samples=100, cpus_per_trial=0.1)) == 80
-    assert search.slots(made.settings(num_samples=64, gpus_per_trial=0.5)) == 2
-    assert search.slots(made.settings(num_samples=64, max_concurrent=4)) == 4
-    assert search.slots(made.settings(num_samples=2)) == 2
-
-
 def test_states_of_finished_trials_are_cleared_away(tmp_path: Path) -> None:
     folder = tmp_path / "unfinished"
     now = Standing([], [], number=1, missing=[1, 2])
@@ -175,9 +164,8 @@ def test_states_of_finished_trials_are_cleared_away(tmp_path: Path) -> None:
     for index, number in ((0, 1), (1, 1), (1, 0), (1, 2)):
         state_file(folder, index, number).touch()
     state_file(folder, 1, 1).with_suffix(".hung").touch()
-    (folder / "round_2_trial_00001_and_1_more.begun").touch()
-    (folder / READY).mkdir()
-    (folder / READY / "process").touch()
+    (folder / "ready").mkdir()
+    (folder / "ready" / "process").touch()
     search._clear(folder, now)
     assert list(folder.iterdir()) == [state_file(folder, 1, 1)]
 
@@ -187,20 +175,3 @@ def test_the_time_budget_ends_the_search() -> None:
     budget = search.TimeBudget(100.0)
     assert not budget.stop_all()
     assert not budget("trial", {})
-
-
-@pytest.mark.parametrize(
-    ("options", "missing", "number"),
-    [
-        ({"search": "random"}, [*range(20)], 20),
-        ({"search": "optuna"}, [*range(20)], 3),  # a generation
-        ({"search": "optuna"}, [4, 5, 6], 2),
-        ({"search": "optuna", "num_samples": 16}, [*range(16)], 8),  # no race
-        ({"search": "optuna", "scheduler": "none"}, [*range(20)], 8),
-        ({"search": "optuna", "scheduler": "asha"}, [3, 9, 10, 11, 12], 3),
-        ({"search": "optuna", "scheduler": "none"}, [19], 1),
-    ],
-)
-def test_how_many_trials_may_start_at_once(options: dict[str, Any], missing: list[int], number: int) -> None:
-    assert search.startable(made.settings(**{"num_samples": 20} | options), Standing([], [], 0, missing)) == number
-    assert search.startable(made.settings(**options), Standing([], [], 1, missing)) == len(missing)

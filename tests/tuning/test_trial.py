@@ -20,17 +20,20 @@ from tictactoe.experiment.replicates import Replicates, rungs
 from tictactoe.experiment.rounds import Round
 from tictactoe.experiment.space import sample
 from tictactoe.tuning import trial as trials
-from tictactoe.tuning.trial import Batch, Execution, QLearningTrial, Report, state_file
+from tictactoe.tuning.trial import AGAIN, Batch, Execution, QLearningTrial, Report, state_file
 
 GRID = check_grid(Board(), 2_000)
 WHOLE, EARLY = Round(9, 3, 2_000), Round(9, 2, GRID[-4])
 CONFIGS = list(enumerate(sample(4, 0)))
 
 
-def start(round: Round = EARLY, configs: Sequence[tuple[int, Hyperparameters]] = CONFIGS, **execution: Any) -> QLearningTrial:
-    """A batch in a new process."""
-    task = asdict(Task("3x3x3", WHOLE.seeds, WHOLE.games, 0))
-    return QLearningTrial({"batch": Batch.of(1, round, configs), "task": task, "execution": asdict(Execution(**execution))})
+def start(
+    round: Round = EARLY, configs: Sequence[tuple[int, Hyperparameters]] = CONFIGS, again: bool = False, **execution: Any
+) -> QLearningTrial:
+    """A batch in a new process, the first one for it or not."""
+    task, lost = asdict(Task("3x3x3", WHOLE.seeds, WHOLE.games, 0)), {AGAIN: True} if again else {}
+    batch = {"batch": Batch.of(1, round, configs), "task": task, "execution": asdict(Execution(**execution))}
+    return QLearningTrial(batch | lost)
 
 
 def train(batch: QLearningTrial) -> dict[str, Any]:
@@ -100,20 +103,6 @@ def test_a_batch_is_its_trials_one_after_another(round: Round) -> None:
     assert ends(start(round)) == apart(round) == by_hand
     assert all(isinstance(end, Progress) and (end.games, end.share) == (round.games, 1.0) for end in by_hand.values())
     assert len({end.mean_log for end in by_hand.values() if isinstance(end, Progress)}) > 1
-
-
-def test_the_first_result_of_a_process_lets_tune_hear_of_the_others_before(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Else a batch of milliseconds, ended, is given the batch of a process that is ready, and that one is ended."""
-    monkeypatch.setattr(trials, "READY_SECONDS", 0.0)
-    monkeypatch.setattr(trials, "HEARD_SECONDS", 0.3)
-    began = time.monotonic()
-    batch = start(configs=CONFIGS[:1], state_dir=str(tmp_path), slots=2)
-    assert train(batch)["done"] and time.monotonic() - began >= 0.3
-    batch.reset_config(batch.config)
-    monkeypatch.setattr(time, "sleep", lambda seconds: seconds and pytest.fail("only the first one waits"))
-    assert train(batch)["done"]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.002, 0.01])
@@ -199,7 +188,13 @@ def test_a_trial_that_hung_before_fails_alone(tmp_path: Path) -> None:
     state_file(tmp_path, 2, 0).with_suffix(".hung").write_text("Timeout!")  # in another round
     state_file(tmp_path, 3, 1).with_suffix(".hung").touch()  # its process was lost while it ran, not hung
     late = "TimeoutError: took longer than --trial-timeout 60 s"
-    assert ends(start(state_dir=str(tmp_path), timeout=60.0)) == expected | {1: late}
+    assert ends(start(state_dir=str(tmp_path), timeout=60.0, again=True)) == expected | {1: late}
+
+
+def test_a_mark_is_looked_for_only_where_a_process_was_lost(tmp_path: Path) -> None:
+    """To ask the head's node for one takes longer than some trials."""
+    state_file(tmp_path, 1, 1).with_suffix(".hung").write_text("Timeout!")
+    assert ends(start(state_dir=str(tmp_path), timeout=60.0)) == apart()
 
 
 def test_a_lost_process_goes_on_in_the_middle_of_a_batch(tmp_path: Path, impatient: None) -> None:
@@ -208,8 +203,7 @@ def test_a_lost_process_goes_on_in_the_middle_of_a_batch(tmp_path: Path, impatie
     while not state.exists():
         train(lost)
     assert lost.index == 1 and not lost.ended
-    other = start(state_dir=str(tmp_path), attempt="two")
-    assert other.again
+    other = start(state_dir=str(tmp_path), attempt="two", again=True)
     results = finish(other)
     final = {r.index: untimed(r.progress) for reports in results for r in reports if r.progress and r.final}
     assert final == expected
@@ -220,18 +214,13 @@ def test_a_lost_process_goes_on_in_the_middle_of_a_batch(tmp_path: Path, impatie
 
 def test_where_a_process_was_lost_each_end_is_told_before_the_next_trial_begins(tmp_path: Path) -> None:
     assert [len(reports) for reports in finish(start(state_dir=str(tmp_path)))] == [4]
-    assert [*tmp_path.glob("*.begun")] == []
-    lost = start(state_dir=str(tmp_path))
-    assert not lost.again
-    (mark,) = tmp_path.glob("*.begun")
-    other = start(state_dir=str(tmp_path))
+    other = start(state_dir=str(tmp_path), again=True)
     for index, _ in CONFIGS:
         result = train(other)
         assert [(report.index, report.final) for report in result["reports"]] == [(index, True)]
         assert other.index == index
-        assert mark.exists() == (not result["done"])
-    assert not start(state_dir=str(tmp_path), configs=CONFIGS[:1]).again
-    assert [*tmp_path.glob("*.begun")] == []  # one alone needs none
+    other.reset_config(start().config)  # what comes next was not lost
+    assert [len(reports) for reports in finish(other)] == [4]
 
 
 def test_a_folder_that_is_gone_is_no_failure(tmp_path: Path, impatient: None) -> None:

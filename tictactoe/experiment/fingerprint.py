@@ -8,21 +8,18 @@ from importlib.metadata import version
 from typing import Any
 
 from tictactoe.experiment.record import FORMAT
-from tictactoe.experiment.rounds import races
+from tictactoe.experiment.rounds import lags
 from tictactoe.experiment.space import describe
 from tictactoe.settings import Settings
-
-LAG = 8
-"""Optuna suggests trial i knowing the results of trials 0 to i - LAG, and no others; so at most LAG run at a time."""
 
 
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """What decides the results, and so names a search, and must be equal for a search to go on; JSON types."""
     packages = ["ray", "numpy", *(["optuna"] if settings.search == "optuna" else [])]
-    shared = settings.model_dump(include={"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"})
-    if settings.search == "optuna" and not races(settings):
-        shared["lag"] = LAG
-    return shared | {
+    decisive = {"board", "num_samples", "seeds", "games", "seed", "search", "scheduler"}
+    if lags(settings):
+        decisive.add("lag")
+    return settings.model_dump(include=decisive) | {
         "format": FORMAT,
         "space": describe(settings.board),
         "versions": {package: version(package) for package in packages},

@@ -62,6 +62,11 @@ def races(settings: Settings) -> bool:
     return settings.scheduler == "race" and settings.num_samples > LAST
 
 
+def lags(settings: Settings) -> bool:
+    """Whether Optuna suggests trials one by one, `settings.lag` behind their results; in a race it suggests in generations."""
+    return settings.search == "optuna" and not races(settings)
+
+
 def rounds(settings: Settings) -> tuple[Round, ...]:
     """The rounds of a search, in their order."""
     number, budget = settings.num_samples, settings.games

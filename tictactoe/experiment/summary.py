@@ -31,6 +31,8 @@ class SearchSettings:
     games: int
     search: str
     scheduler: str
+    lag: int
+    """It decides nothing but where Optuna has one round."""
     cpus_per_trial: float
     max_concurrent: int | None = None
     """That of the last attempt, as is what follows."""

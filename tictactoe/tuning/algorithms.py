@@ -19,7 +19,6 @@ from ray.tune.search import Searcher
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream, sequence
-from tictactoe.experiment.fingerprint import LAG
 from tictactoe.experiment.objective import at_most
 from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.experiment.replicates import REDUCTION, rungs
@@ -103,21 +102,22 @@ class Study:
 class LaggedOptuna(Resumable):
     """Optuna, so that concurrency changes nothing.
 
-    A suggestion depends on the seed, the trial's index and the results of all trials at least `LAG` before it,
-    told in index order: never on which trial happened to end first. Up to `LAG` trials at a time nobody waits,
-    unless one trial takes longer than several others together.
+    The suggestion for trial i depends on the seed, i, and the results of trials 0 to i - `lag`, told in index order: never on
+    which trial happened to end first. At most `lag` trials run at a time, and fewer while the first of them takes longer than
+    others.
     """
 
     def __init__(
         self,
         study: Study,
         whole: Round,
+        lag: int,
         missing: Sequence[int],
         records: Sequence[Record],
         failures: Sequence[Failure] = (),
     ) -> None:
         super().__init__(metric="mean_log", mode="min")
-        self._study, self._whole = study, whole
+        self._study, self._whole, self._lag = study, whole, lag
         self._missing = deque(missing)
         self._index_of: dict[str, int] = {}
         entries: list[Record | Failure] = [*records, *failures]
@@ -134,7 +134,7 @@ class LaggedOptuna(Resumable):
         if not self._missing:
             return Searcher.FINISHED
         index = self._missing[0]
-        while self._told < index - LAG + 1:
+        while self._told < index - self._lag + 1:
             if self._told not in self._scores:
                 return None
             self._study.tell(self._configs.pop(self._told), self._scores.pop(self._told))

@@ -17,7 +17,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from tictactoe.tuning.nodes import Node, Nodes
 from tictactoe.tuning.placement import Slot, SlotManager
-from tictactoe.tuning.trial import AGAIN
+from tictactoe.tuning.trial import AGAIN, NODE_LOST, PROCESS_LOST
 
 AHEAD = 2
 """Tune asks for so many trials a slot before they can run: what processes that are free take next."""
@@ -119,8 +119,9 @@ class Controller(TuneController):
             self._trials.remove(trial)
 
     def _maybe_add_actors(self) -> None:
-        """Give trials that wait free processes, in their order, and then new ones, as far as there are slots."""
-        self._pending_trials_list = [trial for trial in self._pending_trials_list if trial in self._pending_trials]
+        """Give trials that wait free processes, and new ones as far as there are slots: to those first that were lost."""
+        waiting = [trial for trial in self._pending_trials_list if trial in self._pending_trials]
+        self._pending_trials_list = sorted(waiting, key=lambda trial: AGAIN not in trial.config)
         for trial in self._pending_trials_list:
             if trial in self._resetting_trials or self._is_on_its_way(trial):
                 continue
@@ -164,7 +165,7 @@ class Controller(TuneController):
         if isinstance(exception, RayActorError) and trial.status != Trial.RUNNING:
             return  # Tune tells it twice: of the process, and of the task that was to set the trial up in it
         self._resetting_trials.discard(trial)
-        trial.config[AGAIN] = True
+        trial.config[AGAIN] = NODE_LOST if getattr(exception, "preempted", False) else PROCESS_LOST
         super()._trial_task_failure(trial, exception)
 
     def _running_on(self, node: Node) -> int:

@@ -179,25 +179,34 @@ class Nodes:
             self._without.add(id)
             return
         if id != self.home:
-            if id not in self._checks:
-                self._checks[id] = self._ask(id)
-            if not ray.wait([self._checks[id]], timeout=0)[0]:
+            try:
+                theirs = self._code(id)
+            except Exception as error:  # no such module, for one; or it has gone again
+                self._refuse(id, address, f"it could not be asked for its code ({reason(error, slice(-1, None))})")
                 return
-            if why := _other_code(self._checks.pop(id)):
-                self._without.add(id)
-                self._say(f"node refused: {address}: {why}")
+            if theirs is None:
+                return
+            if theirs != code.version():
+                self._refuse(id, address, f"it has other code or packages ({theirs}) than the head ({code.version()})")
                 return
         node = self._nodes[id] = Node(id, address, resources.get("CPU", 0.0), slots)
         self._write("joined", node)
         if id != self.home:
             self._say(f"node joined: {address}, {node.cpus:g} CPU{'s' * (node.cpus != 1)}, {count(self.slots, 'slot')} now")
 
-    def _ask(self, id: str) -> ray.ObjectRef[Any]:
-        """Ask a node for its code."""
-        asked: ray.ObjectRef[Any] = (
-            ray.remote(code.version).options(num_cpus=0, scheduling_strategy=on(id), max_retries=0).remote()
-        )
-        return asked
+    def _code(self, id: str) -> str | None:
+        """A node's code, None while it has not answered. Raises what Ray does where no answer comes."""
+        if id not in self._checks:
+            task = ray.remote(code.version).options(num_cpus=0, scheduling_strategy=on(id), max_retries=0)
+            self._checks[id] = task.remote()
+        if not ray.wait([self._checks[id]], timeout=0)[0]:
+            return None
+        return str(ray.get(self._checks.pop(id)))
+
+    def _refuse(self, id: str, address: str, why: str) -> None:
+        """Leave a node out, and say it."""
+        self._without.add(id)
+        self._say(f"node refused: {address}: {why}; use the same image or checkout")
 
     def _fit(self, id: str, resources: dict[str, float]) -> int:
         """How many trials a node has room for."""
@@ -252,14 +261,3 @@ class Nodes:
 def _free(node: Node) -> int:
     """Slots of a node that can be had."""
     return 0 if time.monotonic() < node.avoided_until else node.slots - node.used
-
-
-def _other_code(reference: ray.ObjectRef[Any]) -> str | None:
-    """Why a node that was asked for its code can run no trial; None where it has the same."""
-    try:
-        theirs = ray.get(reference)
-    except Exception as error:  # no such module, for one; or it has gone again
-        return f"it could not be asked for its code ({reason(error, slice(-1, None))}); use the same image or checkout"
-    if theirs == code.version():
-        return None
-    return f"it has other code or packages ({theirs}) than the head ({code.version()}); use the same image or checkout"

@@ -18,12 +18,10 @@ from tictactoe.experiment.record import Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
 from tictactoe.settings import Settings
 from tictactoe.text import one_line
-from tictactoe.tuning.trial import Batch, Report, state_file
+from tictactoe.tuning.trial import AGAIN, NODE_LOST, PROCESS_LOST, Batch, Report, state_file
 
 KILL_SECONDS = 30.0
 """So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
-NODE_LOST = "its node was lost"
-"""Why a trial is tried again."""
 
 
 class Relay(tune.Callback):
@@ -102,8 +100,9 @@ class Relay(tune.Callback):
             self._end(self._record(batch, report, result, stopped=True))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        index, reason = self._running(trial), self._reason(trial)
-        if reason != NODE_LOST and self._timeout and time.monotonic() - self._began[trial.trial_id] > self._timeout:
+        index, reason, began = self._running(trial), self._reason(trial), self._began.pop(trial.trial_id, None)
+        late = began is not None and self._timeout and time.monotonic() - began > self._timeout
+        if late and reason != NODE_LOST:
             # What has ended the process was its watchdog, most likely: the next process on it need not run into it again.
             with suppress(OSError):
                 state_file(self._state_dir, index, trial.config["batch"].number).with_suffix(".hung").write_text(reason)
@@ -120,14 +119,13 @@ class Relay(tune.Callback):
 
     def _reason(self, trial: Any) -> str:
         """Why a trial's process was lost, in one line. The kernel may have ended somebody else's: an old kill is no reason."""
-        error = trial.get_pickled_error()
-        if getattr(error, "preempted", False):
+        if trial.config.get(AGAIN) == NODE_LOST:
             return NODE_LOST
         self._look_for_kills()
         while self._killed_at:
             if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
                 return "its process was ended for want of memory"
-        return one_line(str(error or ""), slice(2)) or "its process died"
+        return one_line(str(trial.get_pickled_error() or ""), slice(2)) or PROCESS_LOST
 
     def _running(self, trial: Any) -> int:
         """The trial of a batch that runs, or was to run: the first that has not ended."""

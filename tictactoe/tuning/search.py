@@ -190,7 +190,7 @@ def _searcher(settings: Settings, before: Standing, nodes: Nodes, observers: Seq
     (whole,) = rounds(settings)
     if settings.search == "optuna":
         study = Study(settings.seed, settings.board)
-        return LaggedOptuna(study, whole, before.missing, before.records, before.failures)
+        return LaggedOptuna(study, whole, settings.lag, before.missing, before.records, before.failures)
     wanted = set(before.missing)
     all_of_them = enumerate(islice(drawn(), settings.num_samples))
     return RandomSearch(whole, ((index, configuration) for index, configuration in all_of_them if index in wanted))

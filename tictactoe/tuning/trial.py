@@ -29,7 +29,8 @@ from tictactoe.tuning.states import States
 REPORT_SECONDS = 1.5
 """A trial reports at least about this often, so that somebody who watches sees it live."""
 AGAIN = "again"
-"""In a trial's configuration: whether a process has been lost on it."""
+"""In a trial's configuration: why it is run again, if it is."""
+PROCESS_LOST, NODE_LOST = "its process died", "its node was lost"
 HUNG_SECONDS = 5.0
 """A trial that does not even notice that its time is up is ended this much later, with its process."""
 
@@ -271,7 +272,7 @@ class QLearningTrial(tune.Trainable):
         assert self.replicates is not None
         began = time.monotonic()
         try:
-            self.note = self.states.save(self.replicates, self.state, self.execution.attempt)
+            self.note = self.states.save(self.replicates, self.state, self.execution.attempt) or self.note
         except OSError as error:  # a full disk: the trial can still finish, it only cannot be resumed
             self.note = f"could not be saved: {error.strerror}"
         now = time.monotonic()

@@ -1,7 +1,8 @@
 """Makes trials of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX, or several of them, into FAULT.
 
-With FAULT=workers all of Ray's workers die as they start. FAULT=save:SECONDS is none: trials are saved that often. With
-FAULT=FILE:LINES the driver is killed as soon as a journal of that name has so many lines on the disk.
+With FAULT=workers all of Ray's workers die as they start. With FAULT=save:SECONDS trials are saved that often, with
+FAULT=sleep:SECONDS each of them sleeps so long before it learns: nothing goes wrong. With FAULT=FILE:LINES the driver is killed
+as soon as a journal of that name has so many lines on the disk.
 """
 
 from __future__ import annotations
@@ -48,6 +49,22 @@ def change_trial(module: Any) -> None:
     module.QLearningTrial._train = faulty
 
 
+def change_replicates(module: Any) -> None:
+    """Where trials run. While one sleeps, it reports as often as one that learns."""
+    seconds = next((float(value) for kind, value in faults() if kind == "sleep"), None)
+    if seconds is None:
+        return
+    advance = module.Replicates.advance
+
+    def sleepy(self: Any, deadline: float, target: int) -> None:
+        self.awake_at = getattr(self, "awake_at", time.monotonic() + seconds)
+        time.sleep(max(0.0, min(deadline, self.awake_at) - time.monotonic()))
+        if time.monotonic() >= self.awake_at:
+            advance(self, deadline, target)
+
+    module.Replicates.advance = sleepy
+
+
 def change_journal(module: Any) -> None:
     """In the driver: nobody else writes journals."""
     most = {kind: int(value) for kind, value in faults() if kind.endswith(".jsonl")}
@@ -62,6 +79,7 @@ def change_journal(module: Any) -> None:
 
 
 CHANGES: dict[str, Callable[[Any], None]] = {
+    "tictactoe.experiment.replicates": change_replicates,
     "tictactoe.tuning.trial": change_trial,
     "tictactoe.experiment.journal": change_journal,
 }

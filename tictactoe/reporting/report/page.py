@@ -185,7 +185,7 @@ def _finalists(summary: Summary) -> list[tuple[str, ...]]:
 def _command(summary: Summary) -> str:
     """The command that finds the same, where the same can be found again."""
     settings = summary.settings
-    options = {
+    options: dict[str, str | int] = {
         "board": summary.board,
         "num-samples": settings.num_samples,
         "seeds": settings.seeds,
@@ -193,5 +193,9 @@ def _command(summary: Summary) -> str:
         "seed": summary.seed,
         "search": settings.search,
         "scheduler": settings.scheduler,
-    } | ({"max-concurrent": 1} if settings.scheduler == "asha" else {})
+    }
+    if settings.search == "optuna" and len(summary.rounds) == 1:
+        options["lag"] = settings.lag
+    if settings.scheduler == "asha":
+        options["max-concurrent"] = 1
     return shlex.join(["python", "main.py", *(word for name, value in options.items() for word in (f"--{name}", str(value)))])

@@ -1,0 +1,107 @@
+"""A Ray of several nodes on this machine, for benchmarks: a head that runs no trials, and nodes beside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks.common import ROOT
+
+END_SECONDS = 10
+"""What a node gets to end by itself."""
+QUIET = {
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""As the program has it in a Ray of its own."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What joins."""
+
+    cpus: int
+    cores: tuple[int, ...] = ()
+    """Of this machine, that all its processes keep to; none for any."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that is up."""
+
+    variables: dict[str, str]
+    """With these a search runs on it."""
+    head: psutil.Process
+    """What started the processes of the head's node."""
+
+    def head_processes(self) -> list[psutil.Process]:
+        """Those of the head's node, without the driver."""
+        return list(self.head.children(recursive=True))
+
+
+@contextmanager
+def cluster(nodes: Sequence[Node], variables: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Start a head without CPUs and these nodes, whose processes get `variables`; end them all afterwards."""
+    with tempfile.TemporaryDirectory(prefix="s") as temporary:  # with a short name, for Ray's sockets
+        port, dashboard = _free_ports(2)
+        address = f"{socket.gethostbyname(socket.gethostname())}:{port}"
+        shared = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "PYTHONPATH": str(ROOT)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TICTACTOE_", "RAY_"))}
+        environment = kept | QUIET | shared
+        started: list[subprocess.Popen[str]] = []
+        try:
+            head = ("--head", "--port", port, "--num-cpus", "0", "--dashboard-port", dashboard, "--temp-dir", temporary)
+            started.append(_start(head, environment))
+            for node in nodes:
+                joins = ("--address", address, "--num-cpus", str(node.cpus))
+                started.append(_start(joins, environment | dict(variables or {}), node.cores))
+            yield Cluster(shared | {"RAY_ADDRESS": address}, psutil.Process(started[0].pid))
+        finally:
+            for process in reversed(started):
+                _end(process)
+
+
+def _free_ports(number: int) -> list[str]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def _start(options: Sequence[str], environment: Mapping[str, str], cores: Sequence[int] = ()) -> subprocess.Popen[str]:
+    """Start a node, and wait until it is up."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    command += ["--object-store-memory", str(100 * 2**20), "--dashboard-agent-listen-port", "0", *options]
+    if cores:
+        command = ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+    process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "--block" in line:
+            return process
+    raise RuntimeError(f"a node did not start: {''.join(said)}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a node with all its processes."""
+    if process.poll() is not None:
+        return
+    of_it = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.terminate()
+    _, living = psutil.wait_procs(of_it, timeout=END_SECONDS)
+    for one in living:
+        one.kill()
+    process.wait()
