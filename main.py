@@ -1,6 +1,6 @@
 """Hyperparameter search over self-play Q-learning: settings -> preflight -> Ray -> trials -> finalists -> results -> hold.
 
-`main.py report` and `main.py play` look at what a finished search has left.
+`main.py report` and `main.py play` look at what a finished search has left. `main.py worker` joins a search on another machine.
 Exit codes: 0 finished, 1 failed, 2 bad input or failed preflight, 75 interrupted and saved.
 """
 
@@ -60,6 +60,10 @@ def main(arguments: list[str]) -> int:
             compiled.make_folders = False
         else:
             environment.make_folders()
+        if settings.command == "worker":
+            from tictactoe.tuning import worker
+
+            return worker.run(settings, interrupt, console.print)
         if settings.command != "search":
             from tictactoe import commands
 

@@ -167,8 +167,8 @@ def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
 
 def test_the_help_names_every_command_and_a_command_has_only_its_options() -> None:
     text = settings.parser().format_help()
-    for command, (_, options) in settings.COMMANDS.items():
-        assert f"main.py {command} [NAME]" in text
+    for command, (_, _, metavar, _, options) in settings.COMMANDS.items():
+        assert f"main.py {command} [{metavar}]" in text
         listed = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
         assert sorted(
             {"--help", *("--as" if name == "play_as" else "--" + name.replace("_", "-") for name in options)}

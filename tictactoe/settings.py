@@ -7,8 +7,9 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,13 +19,37 @@ from tictactoe.core.game import Board
 from tictactoe.env_file import PREFIX, is_placeholder, is_word
 from tictactoe.errors import UserError
 
+CLUSTER_PORT = 6379
+
+
+class Command(NamedTuple):
+    """What can be done besides a search."""
+
+    about: str
+    argument: str
+    """The setting that stands on the command line without an option."""
+    metavar: str
+    help: str
+    """Of the argument."""
+    options: tuple[str, ...]
+
+
+_NAME = ("name", "NAME", "name of the search, or path of its folder (default: the newest finished one)")
 COMMANDS = {
-    "report": ("Make the report of a finished search again.", ("results_dir",)),
-    "play": ("Play against the winner of a finished search.", ("play_as", "results_dir")),
+    "report": Command("Make the report of a finished search again.", *_NAME, ("results_dir",)),
+    "play": Command("Play against the winner of a finished search.", *_NAME, ("play_as", "results_dir")),
+    "worker": Command(
+        "Join the search that `main.py --cluster` runs on another machine.",
+        "head",
+        "HEAD[:PORT]",
+        f"that machine, and the search's --cluster-port (default: {CLUSTER_PORT}); TICTACTOE_HEAD where it is not named here",
+        ("num_cpus", "node_address"),
+    ),
 }
-"""What can be done besides a search: what it is, and its options."""
 _SECRETS = ("wandb_api_key", "ray_auth_token")
 _FLAGS = {"play_as": "--as"}
+_TEXTS = ("name", "head")
+"""Of these `none` is a value like any other."""
 _NO_SETTINGS = ("ENV_FILE", "NUMBA_CACHE", "STARTED_BY")
 """Of the variables with our prefix, those that are for others than this module."""
 NONE = "none"
@@ -36,7 +61,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    command: Literal["search", "report", "play"] = "search"
+    command: Literal["search", "report", "play", "worker"] = "search"
     board: str = Field("3x3x3", description="rows x columns x marks in a row to win, up to 16 cells")
     num_samples: int = Field(1024, ge=1, le=100_000, description="configurations to try")
     seeds: int = Field(
@@ -63,7 +88,12 @@ class Settings(BaseSettings):
     time_budget: float | None = Field(None, gt=0, allow_inf_nan=False, description="end the search after this many seconds")
     cpus_per_trial: float = Field(1.0, gt=0, le=1024, allow_inf_nan=False, description="CPUs that a trial reserves")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, allow_inf_nan=False, description="GPUs that a trial reserves")
-    num_cpus: int | None = Field(None, ge=1, le=1024, description="CPUs for Ray (default: those this process may use)")
+    num_cpus: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="CPUs for Ray (default: those this process may use); 0 with --cluster: trials run elsewhere",
+    )
     trial_timeout: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="fail a trial that takes longer than this many seconds"
     )
@@ -77,6 +107,14 @@ class Settings(BaseSettings):
     deep: bool = Field(False, description="with --check: also start Ray and run one tiny trial, about half a minute")
     dashboard_host: str = Field("127.0.0.1", description="address that the Ray dashboard listens on")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard")
+    cluster: bool = Field(
+        False, description="let other machines join the search, each by `main.py worker`; needs RAY_AUTH_TOKEN on all of them"
+    )
+    cluster_port: int = Field(CLUSTER_PORT, ge=1024, le=65535, description="with --cluster: port that workers join at")
+    node_address: str | None = Field(
+        None, description="IP address at which the other machines reach this one (default: that of the default route)"
+    )
+    head: str | None = Field(None, description="of a worker: HOST or HOST:PORT of the search to join")
     play_as: Literal["X", "O"] = Field("X", description="your side in the first game; X begins")
     wandb_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("WANDB_API_KEY"))
     ray_auth_token: SecretStr | None = Field(None, validation_alias=AliasChoices("RAY_AUTH_TOKEN"))
@@ -123,6 +161,24 @@ class Settings(BaseSettings):
             raise ValueError("its path is no UTF-8; name another folder") from None
         return value
 
+    @field_validator("node_address")
+    @classmethod
+    def _node_address(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else str(ip_address(value))
+        except ValueError:
+            raise ValueError("not an IP address; name one that this machine has") from None
+
+    @field_validator("head")
+    @classmethod
+    def _head(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("command") != "worker":
+            return value
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+)(?::(\d{1,5}))?", value or "")
+        if match is None or not 1024 <= int(match[2] or CLUSTER_PORT) <= 65535:
+            raise ValueError("name the machine where `main.py --cluster` runs, as HOST or HOST:PORT, port 1024 to 65535")
+        return f"{match[1]}:{match[2] or CLUSTER_PORT}"
+
     @field_validator(*_SECRETS)
     @classmethod
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
@@ -136,9 +192,11 @@ class Settings(BaseSettings):
         return value  # of a key for W&B its probe tells what is wrong: no search waits for that
 
     @model_validator(mode="after")
-    def _deep(self) -> Settings:
+    def _together(self) -> Settings:
         if self.deep and not self.check:
             raise ValueError("--deep: only says how deep --check looks; use --check --deep")
+        if self.num_cpus == 0 and not self.cluster:
+            raise ValueError("--num-cpus 0: no trial could run, as no other machine can join; use 1 or more, or --cluster")
         return self
 
 
@@ -151,12 +209,12 @@ def load(arguments: list[str], env_lines: Mapping[str, str]) -> Settings:
     command = arguments[0] if arguments and arguments[0] in COMMANDS else "search"
     options = vars(parser(command).parse_args(arguments if command == "search" else arguments[1:]))
     fields = Settings.model_fields
-    options = {n: None if v == NONE and fields[n].default is None and n != "name" else v for n, v in options.items()}
+    options = {n: None if v == NONE and fields[n].default is None and n not in _TEXTS else v for n, v in options.items()}
     options["command"] = command  # always said: the environment cannot name another
     lines = {name.upper(): value for name, value in env_lines.items()}
     wanted = [n for n in fields if n not in _SECRETS]
     if command != "search":
-        wanted = ["name", *COMMANDS[command][1]]
+        wanted = [COMMANDS[command].argument, *COMMANDS[command].options]
         options = {n: fields[n].default for n in fields if n not in wanted} | dict.fromkeys(map(str.upper, _SECRETS)) | options
     from_file = {n: value for n in wanted if n not in options and (value := lines.get(_variable(n))) and not _is_set(n)}
     values: dict[str, Any] = from_file | options
@@ -194,14 +252,9 @@ class _Parser(argparse.ArgumentParser):
 def parser(command: str = "search") -> argparse.ArgumentParser:
     """A command's command line, made from the fields of `Settings`; values stay text, absent options are left out."""
     if command != "search":
-        about, options = COMMANDS[command]
+        about, argument, metavar, text, options = COMMANDS[command]
         result = _Parser(f"main.py {command}", description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-        result.add_argument(
-            "name",
-            nargs="?",
-            metavar="NAME",
-            help="name of the search, or path of its folder (default: the newest finished one)",
-        )
+        result.add_argument(argument, nargs="?", metavar=metavar, help=text)
         for name in options:
             _add_option(result, name)
         return result
@@ -215,16 +268,17 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         "--check and every search refuse to start, with 2, when: fewer CPUs or less memory than one trial needs, "
         "results or home folder not writable, no folder for temporary files or for Ray's session, the dashboard's token not "
         "writable, RAY_AUTH_MODE other than token, an address that cannot be listened on, a dashboard port taken that was "
-        "named or that others than this machine use, a RAY_ADDRESS where no Ray answers. Once Ray is up a search also refuses "
-        "fewer CPUs or GPUs on each node than one trial needs, and results on a local path with several nodes.",
+        "named or that others than this machine use, a RAY_ADDRESS where no Ray answers; with --cluster also a RAY_ADDRESS, no "
+        "token that was given, an address that this machine does not have, a cluster port taken. Once Ray is up a search also "
+        "refuses fewer CPUs or GPUs on each node than one trial needs.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     for name in Settings.model_fields:
-        if name not in ("command", "play_as", *_SECRETS):
+        if name not in ("command", "head", "play_as", *_SECRETS):
             _add_option(result, name)
-    for other, (about, _) in COMMANDS.items():
-        result.add_argument_group(f"main.py {other} [NAME]", f"{about} See main.py {other} --help")
+    for other, of_it in COMMANDS.items():
+        result.add_argument_group(f"main.py {other} [{of_it.metavar}]", f"{of_it.about} See main.py {other} --help")
     return result
 
 
@@ -260,14 +314,17 @@ def _one_line(error: ValidationError, options: Mapping[str, Any], from_file: Map
     """The first problem, with the option, variable or line of `.env` that it comes from."""
     problem = error.errors(include_url=False)[0]
     message = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if not problem["loc"]:  # of several settings, which it names
+        return message
     name = str(problem["loc"][0]).removeprefix(PREFIX).removeprefix(PREFIX.lower()).lower()
     if name in _SECRETS:
         return f"{name.upper()}: {message}"
-    if name in options:
-        source = "NAME" if name == "name" and options["command"] in COMMANDS else _flag(name)
-    elif name in from_file:
+    command = COMMANDS.get(options["command"])
+    if name in from_file:
         source = f"{_variable(name)} in .env"
+    elif name not in options and _is_set(name):
+        source = _variable(name)
     else:
-        source = _variable(name) if _is_set(name) else _flag(name)
+        source = command.metavar if command and command.argument == name else _flag(name)
     shown = f" {problem['input']!r}" if isinstance(problem["input"], (str, int, float)) else ""
     return f"{source}{shown}: {message[0].lower()}{message[1:]}"

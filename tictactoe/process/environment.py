@@ -148,10 +148,9 @@ def provide_token(make: bool = True) -> Path | None:
     Raises OSError when the file cannot be read or written, ValueError when it cannot be a token.
     """
     token = os.environ.get("RAY_AUTH_TOKEN", "")
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if token and not named:
+    if token and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return None
-    path = (Path(named) if named else Path.home() / ".ray" / "auth_token").absolute()
+    path = _token_file()
     there = path.read_text(errors="replace").strip() if path.exists() else ""
     if not is_word(there):
         raise ValueError(f"{path} holds more than one word of ASCII letters and digits")
@@ -159,3 +158,16 @@ def provide_token(make: bool = True) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, f"{token or secrets.token_hex(32)}\n", mode=0o600)
     return path
+
+
+def token_is_given() -> bool:
+    """Whether there is a token already, which `provide_token` need not make."""
+    with suppress(OSError, RuntimeError):
+        return bool(os.environ.get("RAY_AUTH_TOKEN") or _token_file().read_text(errors="replace").strip())
+    return False
+
+
+def _token_file() -> Path:
+    """Raises RuntimeError where this user has no home folder."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return (Path(named) if named else Path.home() / ".ray" / "auth_token").absolute()

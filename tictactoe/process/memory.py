@@ -19,6 +19,8 @@ from tictactoe.process.cgroup import CGROUP, MIB, memory_limits
 # Measured on 3x3x3, whose arrays are next to nothing; `python -m benchmarks.memory` holds the whole estimate against searches.
 PROGRAM_MIB = 760
 """Ray, its dashboard and the program."""
+WORKER_MIB = 500
+"""Ray on a worker, and what looks after it."""
 TRIAL_MIB = 165
 """A trial's process."""
 HELD, BUILT = 2.0, 3.0
@@ -52,7 +54,7 @@ class Need:
     """The memory that a search needs, in MiB."""
 
     program: float
-    """Ray, its dashboard and the program."""
+    """Ray, its dashboard and the program; on a worker, Ray and what looks after it."""
     trial: float
     """Each trial at a time on top."""
     end: float
@@ -115,6 +117,11 @@ def need(board: Board, seeds: int) -> Need:
     trial = max(BUILT * graphs, HELD * graphs + seeds * table + beside)
     end = HELD * graphs + table + POLICY_BYTES * size(board, False).positions
     return Need(PROGRAM_MIB + driver / MIB, TRIAL_MIB + trial / MIB, PROGRAM_MIB + end / MIB)
+
+
+def worker_need(board: Board, seeds: int) -> Need:
+    """What a worker needs, which runs trials of a search on another machine."""
+    return Need(WORKER_MIB, need(board, seeds).trial, WORKER_MIB)
 
 
 def most_seeds(board: Board, seeds: int, mib: int) -> int:

@@ -20,9 +20,9 @@ from rich.console import Console
 from tictactoe import situation
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import memory, ray_address
+from tictactoe.process import memory, node, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
-from tictactoe.process.environment import provide_token, session_folder, temporary_folder
+from tictactoe.process.environment import provide_token, session_folder, temporary_folder, token_is_given
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count
@@ -74,7 +74,7 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
 
     What concerns a Ray of our own alone is left out where RAY_ADDRESS names a running one.
     """
-    preflight = Preflight(settings.num_cpus or usable_cpus(cgroup), settings.dashboard_port)
+    preflight = Preflight(_cpus(settings, cgroup), settings.dashboard_port)
     _first_check(preflight, settings)
     make = not settings.check or settings.deep
     _writable(preflight, "--results-dir", settings.results_dir, make)
@@ -85,10 +85,11 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
         preflight.fatal.append("HOME is not set, and this user has no home folder; set it to a writable folder")
     _temporary_folder(preflight)
     _token(preflight, settings, make)
+    if settings.cluster:
+        _cluster(preflight, settings)
     if address := ray_address.existing():
         if problem := ray_address.problem(address):
             preflight.fatal.append(problem)
-        _shared_results(preflight, settings)
         if (named := os.environ.get("RAY_TMPDIR")) and not os.access(named, os.W_OK | os.X_OK):
             preflight.fatal.append(f"RAY_TMPDIR {named}: no folder that can be written to; unset it, or name another")
     else:
@@ -98,6 +99,18 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
         _slots(preflight, settings, cgroup)
         _shared_memory(preflight, shm)
         _free_port(preflight, settings)
+    return preflight
+
+
+def inspect_worker(settings: Settings, cgroup: Path = CGROUP) -> Preflight:
+    """Look at what can be looked at before a worker looks for its head."""
+    preflight = Preflight(_cpus(settings, cgroup), settings.dashboard_port)
+    _temporary_folder(preflight)
+    preflight.fatal += node.problems(settings)
+    preflight.notes += node.notes(settings)
+    _interpreter(preflight)
+    _session_folder(preflight)
+    _encryption(preflight)
     return preflight
 
 
@@ -121,11 +134,9 @@ def show(console: Console, preflight: Preflight, tracking: str, decisions: Seque
     return 2 if preflight.fatal else 0
 
 
-def is_shared(path: Path) -> bool:
-    """Whether a folder is on a network file system."""
-    mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
-    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
-    return kind.startswith(("nfs", "cifs", "smb", "ceph", "gluster", "lustre", "fuse", "9p", "afs"))
+def _cpus(settings: Settings, cgroup: Path) -> int:
+    """CPUs of this machine that are Ray's."""
+    return usable_cpus(cgroup) if settings.num_cpus is None else settings.num_cpus
 
 
 def port_is_fixed(settings: Settings) -> bool:
@@ -167,18 +178,11 @@ def _interpreter(preflight: Preflight) -> None:
         )
 
 
-def _shared_results(preflight: Preflight, settings: Settings) -> None:
-    """A Ray of several nodes refuses local results, which each node would keep to itself; how many there are it alone knows."""
-    if not is_shared(settings.results_dir):
-        preflight.notes.append(
-            f"--results-dir {settings.results_dir} is a local path: the search will not start if the Ray at RAY_ADDRESS has "
-            "more than one node; name a folder on a file system that all of them share"
-        )
-
-
 def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
     """Whether there are CPUs for one trial, and how many trials at a time there is memory for."""
     cpus, wanted = preflight.num_cpus, settings.cpus_per_trial
+    if wanted > cpus and settings.cluster:
+        return  # trials run elsewhere
     if wanted > cpus:
         preflight.fatal.append(
             f"--cpus-per-trial {wanted:g}: only {cpus} CPU{'s' * (cpus > 1)} here; use --cpus-per-trial {cpus} or less, "
@@ -250,6 +254,8 @@ def _encryption(preflight: Preflight) -> None:
 
 def _token(preflight: Preflight, settings: Settings, make: bool) -> None:
     mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if settings.cluster and (mode != "token" or not token_is_given()):
+        return  # which is told of a node among others
     if mode != "token" and not os.environ.get("RAY_ADDRESS"):
         preflight.fatal.append(f"RAY_AUTH_MODE {mode}: whoever reaches the dashboard could run code; unset it")
     try:
@@ -266,6 +272,29 @@ def _token(preflight: Preflight, settings: Settings, make: bool) -> None:
     if not make and not file.exists():
         preflight.details.append(f"{file} is not there; a search would make it, with a token of its own")
     preflight.token_command = situation.here().from_outside(f"cat {shlex.quote(str(file))}", "ray get-auth-token")
+
+
+def _cluster(preflight: Preflight, settings: Settings) -> None:
+    """Whether others can join a Ray of our own; Ray is told that they shall."""
+    if ray_address.existing():
+        preflight.fatal.append(
+            "--cluster: RAY_ADDRESS names a Ray that runs already, which nodes join by `ray start`; leave out --cluster, or "
+            + ray_address.OWN
+        )
+        return
+    problems = list(node.problems(settings))
+    preflight.fatal += problems
+    preflight.notes += node.notes(settings)
+    if problems:
+        return
+    own, port = node.address(settings.node_address), settings.cluster_port
+    host = own if node.is_loopback(own) else "::" if ":" in own else "0.0.0.0"  # noqa: S104 - as Ray listens there
+    end = time.monotonic() + PORT_SECONDS
+    while not (free := _is_free(host, port)) and time.monotonic() < end:
+        time.sleep(0.1)
+    if not free:
+        preflight.fatal.append(f"--cluster-port {port}: taken; name a free one, here and to the workers, or end what holds it")
+    node.tell_ray_of_head(settings)
 
 
 def _free_port(preflight: Preflight, settings: Settings) -> None:

@@ -31,14 +31,19 @@ def problem(address: str) -> str | None:
             f"RAY_ADDRESS {address}: an address of Ray Client, over which a search cannot run; on a machine of that Ray set it "
             f"to HOST:PORT as `ray start --head` has printed it, or {OWN}"
         )
+    if address.startswith(("http://", "https://")):
+        return (
+            f"RAY_ADDRESS {address}: the address of a dashboard, which takes jobs; on a machine of that Ray set it to "
+            f"HOST:PORT as `ray start --head` has printed it, or {OWN}"
+        )
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(?P<port>\d{1,5})", address)
     if match is None or not 1024 <= int(match["port"]) <= 65535:
         return f"RAY_ADDRESS {address}: no HOST:PORT as `ray start --head` prints it; set that, or {OWN}"
-    error = _connect(match["host"].strip("[]"), int(match["port"]))
+    error = unreachable(match["host"].strip("[]"), int(match["port"]))
     return error and f"RAY_ADDRESS {address}: nobody answers there ({error}); start that Ray, set the right address, or {OWN}"
 
 
-def _connect(host: str, port: int) -> str | None:
+def unreachable(host: str, port: int) -> str | None:
     """Why a host cannot be connected to; None where it can."""
     found: list[str | None] = []
 

@@ -42,9 +42,10 @@ def start(folder: Path | None) -> None:
         command = [sys.executable, "-P", "-m", "tictactoe.process.reaper", *map(str, processes.temporary_folders())]
         root = str(Path(__file__).resolve().parent.parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        environment = {name: value for name, value in os.environ.items() if name != processes.MARK}  # it is nobody's to end
         subprocess.Popen(
             command, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=locks,
-            env=os.environ | {"PYTHONPATH": path}, cwd="/",
+            env=environment | {"PYTHONPATH": path}, cwd="/",
             start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
         )  # fmt: skip
         os.close(reading)

@@ -19,11 +19,11 @@ import ray
 from ray._private import worker
 
 from tictactoe.errors import UserError
-from tictactoe.process import processes, ray_address, reaper
+from tictactoe.process import node, processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.process.preflight import SHARED_MEMORY, is_shared, port_is_fixed
+from tictactoe.process.preflight import SHARED_MEMORY, port_is_fixed
 from tictactoe.settings import Settings
-from tictactoe.tuning import existing, logs
+from tictactoe.tuning import existing, gcs, logs, meeting
 from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -40,7 +40,7 @@ START_SECONDS = 120.0
 CONNECT_SECONDS = 20.0
 """How long a Ray that runs already may take to answer."""
 GONE_LOOKS = 3
-"""So often in a row nobody answers at RAY_ADDRESS, and that Ray has gone."""
+"""So often in a row the GCS at RAY_ADDRESS does not answer, and that Ray has gone: after 13 s at most."""
 SHUTDOWN_SECONDS = 0.5
 """What Ray's processes get to end by themselves; some would linger for a minute."""
 
@@ -69,7 +69,9 @@ class Launch:
                 "dashboard_port": port,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
-            if (directory := _plasma_directory()) is not None:
+            if settings.cluster:
+                arguments["_node_ip_address"] = node.address(settings.node_address)
+            if (directory := plasma_directory()) is not None:
                 arguments["_plasma_directory"] = directory
             if (quoted := shlex.quote(sys.executable)) != sys.executable:
                 # Ray writes the interpreter's path into a line for a shell as it is.
@@ -106,7 +108,10 @@ class Launch:
             raise started
         if isinstance(started, BaseException):
             raise self._failed(started) from started
-        self._require()
+        if self._settings.cluster:
+            meeting.announce(self._settings)
+        elif not self._existing:
+            self._require()
         return self._dashboard(str(started.address_info.get("webui_url") or ""))
 
     def _dashboard(self, found: str) -> str:
@@ -155,22 +160,12 @@ class Launch:
         threading.Event().wait()
 
     def _require(self) -> None:
-        nodes = node_resources()
+        """What no trial can do without. Where other machines may join, it is waited for instead."""
+        (resources,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
         for kind, wanted in (("CPU", self._settings.cpus_per_trial), ("GPU", self._settings.gpus_per_trial)):
-            most = max((resources.get(kind, 0.0) for resources in nodes), default=0.0)
-            if wanted > most:
+            if wanted > (most := resources.get(kind, 0.0)):
                 option = f"--{kind.lower()}s-per-trial"
-                raise UserError(f"{option} {wanted:g}: no node of Ray has more than {most:g}; use {option} {most:g} or less")
-        if len(nodes) > 1 and not is_shared(self._settings.results_dir):
-            raise UserError(
-                f"--results-dir {self._settings.results_dir}: a local path, while Ray has {len(nodes)} nodes; "
-                "name a folder on a file system that all of them share"
-            )
-
-
-def node_resources() -> list[dict[str, float]]:
-    """The resources of each node of the Ray that is up."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+                raise UserError(f"{option} {wanted:g}: Ray has no more than {most:g}; use {option} {most:g} or less")
 
 
 def release_workers() -> None:
@@ -204,13 +199,13 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
     vital = [process for process in _ours_or_the_nodes() if processes.name_of(process) in processes.VITAL]
     # The raylet ends when the gcs_server has, not the other way round.
     watch = {processes.name_of(process): process for process in vital}
-    gcs = ray.get_runtime_context().gcs_address if ray_address.existing() else None
+    address = ray.get_runtime_context().gcs_address if ray_address.existing() else None
 
     def reason() -> str | None:
         for name in ("gcs_server", "raylet"):
             if name in watch and not processes.lives(watch[name]):
                 return f"Ray's {name} died"
-        if gcs is not None and all(ray_address.problem(gcs) for _ in range(GONE_LOOKS)):
+        if address is not None and not any(gcs.answers(address) for _ in range(GONE_LOOKS)):
             return f"the Ray at RAY_ADDRESS {ray_address.existing()} has gone"
         return None
 
@@ -249,7 +244,7 @@ def _remedy(why: str) -> str:
     return "--verbose shows more"
 
 
-def _plasma_directory() -> str | None:
+def plasma_directory() -> str | None:
     """A folder for the object store where shared memory is too small for it (64 MB in a plain container)."""
     try:
         free = psutil.disk_usage(str(SHARED_MEMORY)).free

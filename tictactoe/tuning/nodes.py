@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tictactoe.process import code, ray_address
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason
+from tictactoe.tuning import meeting
 from tictactoe.tuning.states import on
 
 LOOK_SECONDS = 1.0
@@ -74,6 +76,8 @@ class Nodes:
         """Of nodes that have been asked for their code."""
         self._without: set[str] = set()
         """Nodes that have no slot or another code, and those that were lost: none of them comes back under its id."""
+        self._refused: deque[tuple[str, str]] = deque()
+        """Addresses of workers that have refused themselves, and why."""
         self._journal: Journal[NodeEvent] | None = None
         self._attempt, self._zero, self._lines = 0, time.monotonic(), 0
         self._observers: Sequence[Observer] = ()
@@ -145,6 +149,8 @@ class Nodes:
 
     def update(self) -> None:
         """Take note of what has changed, and say it."""
+        while self._refused:
+            self._say("node refused: {}: {}".format(*self._refused.popleft()))
         latest = self._latest
         living = {entry["NodeID"]: entry for entry in latest if entry["Alive"]}
         for id in [id for id in self._nodes if id not in living]:
@@ -170,6 +176,8 @@ class Nodes:
         while not self._stopped.wait(LOOK_SECONDS):
             with suppress(Exception):  # Ray has gone, which is for others to notice
                 self._latest = self._list()
+                if self._settings.cluster:
+                    self._refused.extend(meeting.refusals().items())
 
     def _look_at(self, id: str, entry: dict[str, Any]) -> None:
         """Make a node that has appeared one of ours, unless it has no slot, or other code."""
