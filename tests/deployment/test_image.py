@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -13,46 +11,20 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.memory import BOUND_MIB, measure, pod_options
 from tests.support.commands import PAGES, block_lines, in_backticks
+from tests.support.containers import SECRET, docker, state, wait_for
 from tests.support.program import ROOT, digest_of, published_digest
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 LIMITS = ("--cpus", "2", "--memory", "1280m", "--memory-swap", "1280m")
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
           "--user", "12345:54321")  # fmt: skip
-SECRET = "0123456789abcdef" * 2 + "01234567"
 SMALL = ("python", "/app/main.py", "--num-samples", "6", "--seeds", "8", "--games", "20000")
 LONG = ("python", "/app/main.py", "--scheduler", "none", "--num-samples", "40", "--seeds", "256", "--games", "100000")
-
-
-def docker(*arguments: str, check: bool = True) -> str:
-    ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert not check or ran.returncode == 0, ran.stderr
-    return ran.stdout + (ran.stderr if arguments[0] == "logs" else "")
-
-
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image built from a copy of this folder with secrets lying about in it, or the one that IMAGE names."""
-    if name := os.environ.get("IMAGE"):
-        return name
-    context = tmp_path_factory.mktemp("context") / "clone"
-    needless = shutil.ignore_patterns(".venv", ".git", "results", "wandb", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, context, ignore=needless)
-    (context / ".git").mkdir()
-    for name in (".env", "tictactoe/.env", ".git/config"):
-        (context / name).write_text(f"WANDB_API_KEY={SECRET}\n")
-    build = subprocess.run(
-        ["docker", "build", "-t", "mnist-ray-tune:latest", *os.environ.get("DOCKER_BUILD_OPTIONS", "").split(), "."],
-        cwd=context, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
-    return "mnist-ray-tune:latest"
 
 
 @pytest.fixture
@@ -71,19 +43,6 @@ def start(image: str) -> Iterator[Callable[..., str]]:
         docker("rm", "--force", "--volumes", name, check=False)
 
 
-def wait_for(container: str, pattern: str, seconds: float = 180) -> str:
-    """The container's output once `pattern` is in it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        output = docker("logs", container)
-        if re.search(pattern, output):
-            return output
-        if docker("inspect", "--format", "{{.State.Running}}", container).strip() != "true":
-            break
-        time.sleep(0.5)
-    pytest.fail(f"{pattern!r} did not come: {docker('logs', container)[-3000:]}")
-
-
 def address(container: str) -> str:
     return "http://" + docker("port", container, "8265/tcp").splitlines()[0].replace("0.0.0.0", "127.0.0.1")
 
@@ -99,11 +58,6 @@ def status(url: str, token: str | None = None) -> int:
 
 def container_id(container: str) -> str:
     return docker("inspect", "--format", "{{.Id}}", container).strip()
-
-
-def state(container: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", container))
-    return content
 
 
 def wait_until_healthy(container: str) -> None:
