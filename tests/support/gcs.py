@@ -37,6 +37,15 @@ class _Values(gcs_service_pb2_grpc.InternalKVGcsServiceServicer):
 
 
 class _Nodes(gcs_service_pb2_grpc.NodeInfoGcsServiceServicer):
+    def __init__(self) -> None:
+        self.given_up: list[tuple[str, str]] = []
+        """Ids, and why."""
+
+    def UnregisterNode(self, request: Any, context: grpc.ServicerContext) -> Any:
+        info = request.node_death_info
+        self.given_up.append((request.node_id.hex(), type(info).Reason.Name(info.reason)))
+        return gcs_service_pb2.UnregisterNodeReply()  # type: ignore[attr-defined]
+
     def GetAllNodeInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         reply = gcs_service_pb2.GetAllNodeInfoReply()  # type: ignore[attr-defined]
         reply.node_info_list.add(node_id=b"\x01" * 28)
@@ -48,9 +57,10 @@ class FakeGcs:
 
     def __init__(self, metadata: dict[str, str], token: str | None, credentials: grpc.ServerCredentials | None = None) -> None:
         self.values = {ABOUT: json.dumps(metadata).encode()}
+        self.nodes = _Nodes()
         self._server = grpc.server(ThreadPoolExecutor(2))
         gcs_service_pb2_grpc.add_InternalKVGcsServiceServicer_to_server(_Values(self.values, token), self._server)
-        gcs_service_pb2_grpc.add_NodeInfoGcsServiceServicer_to_server(_Nodes(), self._server)
+        gcs_service_pb2_grpc.add_NodeInfoGcsServiceServicer_to_server(self.nodes, self._server)
         at = "127.0.0.1:0"
         port = self._server.add_secure_port(at, credentials) if credentials else self._server.add_insecure_port(at)
         self.address = f"127.0.0.1:{port}"

@@ -17,12 +17,15 @@ from tictactoe.tuning import gcs as real
 Start = Callable[..., FakeGcs]
 
 
-def test_values(gcs: Start) -> None:
-    with real.connected(gcs().address) as there:
+def test_values_and_nodes(gcs: Start) -> None:
+    server = gcs()
+    with real.connected(server.address) as there:
         assert there.get(b"ours", b"key") == b""
         there.put(b"ours", b"key", b"value")
         assert (there.get(b"ours", b"key"), there.get(b"theirs", b"key")) == (b"value", b"")
         assert [node.node_id for node in there.living_nodes()] == [b"\x01" * 28]
+        there.give_up("02" * 28)
+    assert server.nodes.given_up == [("02" * 28, "UNEXPECTED_TERMINATION")]
 
 
 def test_whether_it_still_answers(gcs: Start, monkeypatch: pytest.MonkeyPatch) -> None:

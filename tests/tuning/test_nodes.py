@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import records as made
-from tests.support.nodes import HOME, Listed
+from tests.support.nodes import HOME, Listed, id_of
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
 from tictactoe.process import code
+from tictactoe.tuning import meeting
 from tictactoe.tuning import nodes as module
 from tictactoe.tuning.nodes import Node
 
@@ -219,6 +221,30 @@ def test_the_thread_looks_while_the_search_runs(monkeypatch: pytest.MonkeyPatch)
             nodes.update()
         assert nodes.slots == 0
     assert not nodes._thread.is_alive()
+
+
+def test_a_node_is_given_up_when_nobody_could_be_connected_to_twice_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine plays all of them: each has a port of its own."""
+    given_up: list[str] = []
+    monkeypatch.setattr(meeting, "give_up", given_up.extend)
+    nodes = Listed(made.settings(cluster=True))
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as goes:
+        for address, server in ((OTHER, there), (THIRD, goes)):
+            nodes.join(address, CPU=1)
+            nodes.there[address] |= {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": server.getsockname()[1]}
+        nodes._give_up_silent()
+        goes.close()
+        nodes._give_up_silent()
+        assert given_up == []
+        with socket.create_server(("127.0.0.1", nodes.there[THIRD]["NodeManagerPort"])):
+            nodes._give_up_silent()  # it was but away
+        nodes._give_up_silent()
+        assert given_up == []
+        nodes._give_up_silent()
+        assert given_up == [id_of(THIRD)]
+        nodes.lose(THIRD)
+        nodes._give_up_silent()
+        assert given_up == [id_of(THIRD)]
 
 
 @given(st.data())

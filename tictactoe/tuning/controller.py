@@ -182,9 +182,8 @@ class Controller(TuneController):
         super()._trial_task_failure(trial, exception)
 
     def _running_on(self, node: Node) -> int:
-        """How many trials run on a node."""
-        actors = (self._trial_to_actor.get(trial) for trial in self._running_trials)
-        return sum(actor is not None and self._actors.node(actor) is node for actor in actors)
+        """How many trials run on a node, or are about to."""
+        return sum(self._actors.node(actor) is node for actor in self._trial_to_actor.values())
 
 
 class NoProgress(TrialProgressCallback):

@@ -18,8 +18,10 @@ from ray.core.generated.gcs_service_pb2 import (  # type: ignore[attr-defined]
     GetAllNodeInfoRequest,
     InternalKVGetRequest,
     InternalKVPutRequest,
+    UnregisterNodeRequest,
 )
 
+UNEXPECTED_TERMINATION = UnregisterNodeRequest().node_death_info.UNEXPECTED_TERMINATION
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 4.0
 """For one look at whether a GCS still answers."""
@@ -47,6 +49,13 @@ class Gcs:
         """Give a key a value."""
         request = InternalKVPutRequest(key=key, value=value, overwrite=True, namespace=namespace)
         self._values.InternalKVPut(request, **self._given)
+
+    def give_up(self, node: str) -> None:
+        """Have Ray take the node of this id for dead. If it lives it ends, as soon as it hears of that."""
+        request = UnregisterNodeRequest(node_id=bytes.fromhex(node))
+        request.node_death_info.reason = UNEXPECTED_TERMINATION
+        request.node_death_info.reason_message = "nobody answers at its address"
+        self._nodes.UnregisterNode(request, **self._given)
 
     def living_nodes(self) -> list[Any]:
         """Ray's `GcsNodeInfo` of each node that is up."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
+import ray
 from ray.experimental import internal_kv
 
 from tictactoe.process import code
 from tictactoe.settings import Settings
-from tictactoe.tuning.gcs import Gcs
+from tictactoe.tuning.gcs import Gcs, connected
 
 NAMESPACE, HEAD, REFUSED = b"tictactoe", b"head", b"refused/"
 
@@ -39,6 +41,13 @@ def refusals() -> dict[str, str]:
         found[key.removeprefix(REFUSED).decode()] = (internal_kv._internal_kv_get(key, namespace=NAMESPACE) or b"").decode()
         internal_kv._internal_kv_del(key, namespace=NAMESPACE)
     return found
+
+
+def give_up(nodes: Sequence[str]) -> None:
+    """Of the head: have Ray take the nodes of these ids for dead. What lives of them hears of it, and may join anew."""
+    with connected(ray.get_runtime_context().gcs_address) as there:
+        for node in nodes:
+            there.give_up(node)
 
 
 def head(gcs: Gcs) -> Head | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +29,9 @@ from tictactoe.tuning.states import on
 
 LOOK_SECONDS = 1.0
 """Between two looks at Ray's list of nodes."""
+CONNECT_SECONDS = 1.0
+MISSES = 2
+"""So often in a row nobody can be connected to at a node's address, and it is lost. Even a busy machine's kernel answers."""
 AVOIDED_SECONDS = 25.0
 """So long nothing is started on a node that does not answer; by then Ray knows whether it is there."""
 MOST_WANTED = 1000
@@ -86,6 +91,8 @@ class Nodes:
         """Slots that the observers know of."""
         self._empty_since, self._said_at = time.monotonic(), -math.inf
         self._latest: list[dict[str, Any]] = listing()
+        self._misses: Counter[str] = Counter()
+        """Of nodes that could not be connected to the last time."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.update()
@@ -183,6 +190,22 @@ class Nodes:
                 self._latest = self._list()
                 if self._settings.cluster:
                     self._refused.extend(meeting.refusals().items())
+                    self._give_up_silent()
+
+    def _give_up_silent(self) -> None:
+        """Have Ray give up nodes whose machine has gone.
+
+        By itself it waits for answers: up to 21 s where an address vanishes together with its machine, as a container's does.
+        """
+        others = [entry for entry in self._latest if entry["Alive"] and entry["NodeID"] != self.home]
+        with ThreadPoolExecutor(max(1, len(others))) as looks:
+            answered = list(looks.map(_answers, others))
+        missed = [entry["NodeID"] for entry, there in zip(others, answered, strict=True) if not there]
+        self._misses = Counter({id: self._misses[id] + 1 for id in missed})
+        silent = [id for id, misses in self._misses.items() if misses >= MISSES]
+        if silent:
+            meeting.give_up(silent)
+            self._latest = self._list()
 
     def _look_at(self, id: str, entry: dict[str, Any]) -> None:
         """Make a node that has appeared one of ours, unless it has no slot, or other code."""
@@ -269,6 +292,15 @@ class Nodes:
             if self._settings.gpus_per_trial:
                 wanted += f" and {self._settings.gpus_per_trial:g} GPU{'s' * (self._settings.gpus_per_trial != 1)}"
             self._say(f"waiting for a node with {wanted} for a trial")
+
+
+def _answers(entry: dict[str, Any]) -> bool:
+    """Whether somebody listens where a node of Ray's list is to be."""
+    try:
+        socket.create_connection((entry["NodeManagerAddress"], entry["NodeManagerPort"]), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _free(node: Node) -> int:
