@@ -142,7 +142,7 @@ def test_what_ran_on_a_lost_node_is_told_and_goes_on_elsewhere(tuned: Start) -> 
     for process in (0, 1, 2):
         tune.answer(process, "__ray_ready__")
     nodes.lose(OTHER)
-    assert nodes.said[-1] == f"node lost: {OTHER}, 2 trials are run again, 1 slot now"  # the third was on its way
+    assert nodes.said[-1] == f"node lost: {OTHER}, 3 trials are run again, 1 slot now"  # the third was on its way
     for process in (1, 2, 3):
         tune.lose(process, ActorDiedError())
     assert sorted(event for event in tune.events if event[0] == "again") == [("again", trial, True) for trial in (1, 2, 3)]
