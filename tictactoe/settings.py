@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=1024,
-        description="CPUs for Ray (default: those this process may use); 0 with --cluster: trials run elsewhere",
+        description="CPUs for Ray (default: those this process may use); 0 where others run all trials",
     )
     trial_timeout: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="fail a trial that takes longer than this many seconds"
