@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from tictactoe.core.learner import Hyperparameters
@@ -18,6 +19,8 @@ CHECKPOINT_SECONDS = 5.0
 """Learners are saved about this often; what is shorter is cheaper to repeat than to save."""
 CHECKPOINT_SHARE = 0.01
 """Of a process's time at most so much goes into saving: large tables are saved less often."""
+_warm_up_once = cache(warm_up)
+"""On a large board this takes a tenth of a second, and a process plays many blocks."""
 
 
 def play(task: Task, config: Hyperparameters, home: str, state: str, saved: bool) -> tuple[GamesToOptimal, float]:
@@ -25,7 +28,7 @@ def play(task: Task, config: Hyperparameters, home: str, state: str, saved: bool
 
     Long ones are saved in the file `state` on the node of the id `home`; `saved` tells whether one may be there already.
     """
-    warm_up(task.board)
+    _warm_up_once(task.board)
     replicates, states = Replicates(task, config), States(home)
     if saved and (source := states.load(Path(state))) is not None:
         replicates.restore(source)
