@@ -76,7 +76,7 @@ class Worker:
     def __init__(self, settings: Settings, cpus: int, interrupt: Interrupt, say: Callable[[str], None]) -> None:
         assert settings.head is not None
         self._target, self._cpus = settings.head, cpus
-        self._named, self._address = settings.node_address, node.address(settings.node_address)
+        self._named = settings.node_address
         self._stopped, self._say = interrupt.event, say
         self._folder = processes.temporary_folders()[-1]
         self._looks = ThreadPoolExecutor(1)
@@ -84,10 +84,14 @@ class Worker:
         self._failures = 0
         """Of this machine's Ray, since it has joined last."""
 
+    @property
+    def _address(self) -> str:
+        """This machine's; it may be another after a time without network."""
+        return node.address(self._named)
+
     def work(self) -> None:
         """Wait for the head, be a node of it until it has gone, and so on; returns after a signal."""
         while cpus := self._wait():
-            self._address = node.address(self._named)  # it may be another after a time without network
             self._say(f"joining the search at {self._target} as {self._address} with {count(cpus, 'CPU')}")
             why = self._be_node(cpus)
             if not self._stopped.is_set():
