@@ -289,10 +289,7 @@ def _cluster(preflight: Preflight, settings: Settings) -> None:
         return
     own, port = node.address(settings.node_address), settings.cluster_port
     host = own if node.is_loopback(own) else "::" if ":" in own else "0.0.0.0"  # noqa: S104 - as Ray listens there
-    end = time.monotonic() + PORT_SECONDS
-    while not (free := _is_free(host, port)) and time.monotonic() < end:
-        time.sleep(0.1)
-    if not free:
+    if not _becomes_free(host, port):
         preflight.fatal.append(f"--cluster-port {port}: taken; name a free one, here and to the workers, or end what holds it")
     node.tell_ray_of_head(settings)
 
@@ -301,10 +298,9 @@ def _free_port(preflight: Preflight, settings: Settings) -> None:
     """Take the next free port where nobody has named one and nobody outside relies on it."""
     host, first = settings.dashboard_host, settings.dashboard_port
     named = port_is_fixed(settings)
-    end = time.monotonic() + PORT_SECONDS
     try:
-        while named and not _is_free(host, first) and time.monotonic() < end:
-            time.sleep(0.1)
+        if named:
+            _becomes_free(host, first)
         for port in range(first, min(first + (1 if named else 50), 65536)):
             if _is_free(host, port):
                 preflight.port = port
@@ -315,6 +311,14 @@ def _free_port(preflight: Preflight, settings: Settings) -> None:
     except (OSError, TypeError, UnicodeError) as error:  # the latter two for texts that are no host names
         option = f"--dashboard-port {first}" if getattr(error, "errno", 0) == errno.EACCES else f"--dashboard-host {host}"
         preflight.fatal.append(f"{option}: cannot be listened on ({getattr(error, 'strerror', None) or error}); name another")
+
+
+def _becomes_free(host: str, port: int) -> bool:
+    """Wait a little for a named port; whether it is free then. Raises OSError as `_is_free`."""
+    end = time.monotonic() + PORT_SECONDS
+    while not (free := _is_free(host, port)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return free
 
 
 def _is_free(host: str, port: int) -> bool:
