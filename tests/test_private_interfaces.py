@@ -31,11 +31,11 @@ from tictactoe.tuning import cluster
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 ray.get(ray.remote(lambda: 1).remote())
 end = time.monotonic() + 10
-while not processes.idle_workers() and time.monotonic() < end:
+while not processes.workers("IDLE") and time.monotonic() < end:
     time.sleep(0.1)
-before = len(processes.idle_workers())
+before = len(processes.workers("IDLE"))
 cluster.release_workers()
-print(before, len(processes.idle_workers()))
+print(before, len(processes.workers("IDLE")))
 cluster.stop()
 """
 LOGGED = """

@@ -42,9 +42,9 @@ def ray_processes() -> list[psutil.Process]:
     return processes
 
 
-def idle_workers() -> list[psutil.Process]:
-    """Ray's worker processes below this one that have nothing to do."""
-    return [child for child in ray_processes() if name_of(child) == "ray::IDLE" and lives(child)]
+def workers(title: str) -> list[psutil.Process]:
+    """Ray's worker processes below this one that do something with such a title: `IDLE`, where it is nothing."""
+    return [child for child in ray_processes() if name_of(child).startswith(f"ray::{title}") and lives(child)]
 
 
 def use_temporary_folders() -> list[int]:

@@ -170,7 +170,7 @@ class Launch:
 
 def release_workers() -> None:
     """End the idle workers of a local Ray, some 150 MiB each: what comes after the last task has use for the memory."""
-    processes.end(processes.idle_workers(), 0.0)
+    processes.end(processes.workers("IDLE"), 0.0)
 
 
 def stop() -> None:

@@ -23,6 +23,7 @@ from tictactoe.experiment.rounds import Standing, races, rounds, standing
 from tictactoe.experiment.slots import slot_limit, slot_seconds
 from tictactoe.experiment.space import draws
 from tictactoe.experiment.summary import RoundSummary, TrialsCost
+from tictactoe.process import processes
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason
@@ -55,6 +56,8 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
         _fit(settings, folder, attempt, before, interrupt, observers, nodes)
     if interrupt.event.is_set():
         return None
+    # What comes next has use for their memory. They have saved what they have to, but would take a second to end.
+    processes.end(processes.workers(QLearningTrial.__name__), 0.0)
     entries = journal.read()
     after = _standing(settings, entries, lambda failure: failure.attempt == attempt or failure.is_final(settings))
     truncated = bool(after.missing)
