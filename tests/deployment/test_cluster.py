@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
@@ -16,22 +15,17 @@ from tests.support.program import digest_of
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 SEARCH = ("--scheduler", "none", "--num-samples", "44", "--seeds", "240", "--games", "20000")
 """A search of trials of some three seconds, long enough for what is done to it."""
+DIGEST = "sha256:188df003abcc68a70e9cd941f1abd8e62892df468cb4d946d1ae3a4173e8aaf4"
+"""Of the same search in one container, left alone: `docker run --rm IMAGE python /app/main.py --no-hold` and these options."""
 AT_WORK_S, LEFT_S, KILLED_S, SILENT_S = 10.0, 5.0, 5.0, 25.0
 """From joining to work; from SIGTERM to the end; from being killed, or falling silent, until the head says that it is lost."""
 PAUSED_S = 30.0
 
 
-@pytest.fixture(scope="module")
-def undisturbed(image: str) -> str:
-    """The digest of the search in one container, left alone."""
-    command = ("docker", "run", "--rm", "--cpus", "2", image, "python", "/app/main.py", "--no-hold", *SEARCH)
-    return digest_of(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def ends_as_if_left_alone(machines: Machines, undisturbed: str, *workers: str) -> None:
+def ends_as_if_left_alone(machines: Machines, *workers: str) -> None:
     """The search goes on to its end; then its workers wait for another one, without any process of Ray's, until stopped."""
     assert docker("wait", machines.head).strip() == "0"
-    assert digest_of(docker("logs", machines.head)) == undisturbed
+    assert digest_of(docker("logs", machines.head)) == DIGEST
     records, events = machines.results()
     for event in events:
         if event.event == "joined":
@@ -53,7 +47,7 @@ def stop(worker: str) -> None:
     assert state(worker)["ExitCode"] == 0
 
 
-def test_workers_join_are_killed_and_stopped_and_outlive_their_head(image: str, undisturbed: str, tmp_path: Path) -> None:
+def test_workers_join_are_killed_and_stopped_and_outlive_their_head(image: str, tmp_path: Path) -> None:
     with several_machines(image, SEARCH, tmp_path) as machines:
         wait_for(machines.head, r"finished \[1/44\]")  # alone
         killed, stopped = machines.start_worker(), machines.start_worker()
@@ -71,20 +65,20 @@ def test_workers_join_are_killed_and_stopped_and_outlive_their_head(image: str, 
         docker("start", machines.head)
         wait_for(machines.head, r"of 44 trials are finished already")
         machines.wait_until_at_work(killed, stopped)
-        ends_as_if_left_alone(machines, undisturbed, killed, stopped)
+        ends_as_if_left_alone(machines, killed, stopped)
 
 
-def test_workers_cut_off_or_paused_are_lost_and_come_back(image: str, undisturbed: str, tmp_path: Path) -> None:
+def test_workers_cut_off_or_paused_are_lost_and_come_back(image: str, tmp_path: Path) -> None:
     with several_machines(image, SEARCH, tmp_path) as machines:
         cut_off, paused = machines.start_worker(), machines.start_worker()
         machines.wait_until_at_work(cut_off, paused)
         addresses, now = (address(cut_off), address(paused)), time.time()
         machines.disconnect(cut_off)
-        docker("pause", paused)
+        machines.pause(paused)
         for gone in addresses:
             assert machines.seconds_until_lost(gone, now) < SILENT_S
         time.sleep(max(0.0, now + PAUSED_S - time.time()))
         docker("unpause", paused)
         machines.connect(cut_off)
         machines.wait_until_at_work(cut_off, paused, joined=2)
-        ends_as_if_left_alone(machines, undisturbed, cut_off, paused)
+        ends_as_if_left_alone(machines, cut_off, paused)

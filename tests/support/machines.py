@@ -41,6 +41,10 @@ class Machines:
         """Cut a container off the network, as if its cable were pulled."""
         docker("network", "disconnect", self._name, container)
 
+    def pause(self, container: str) -> None:
+        """Have a container fall silent. The engine gives up where its processes are waiting for CPU time just then."""
+        until(lambda: bool(docker("pause", container, check=False)), lambda: f"{container} cannot be paused")
+
     def connect(self, container: str) -> None:
         """Put it back on."""
         docker("network", "connect", self._name, container)

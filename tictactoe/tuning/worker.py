@@ -175,7 +175,8 @@ class Worker:
         """Run this machine's part of Ray until it has ended, and leave nothing of it; returns why it has ended."""
         command = [sys.executable, "-m", "tictactoe.tuning.join", "start", "--block", f"--address={self._target}",
                    f"--node-ip-address={self._address}", f"--num-cpus={cpus}", f"--temp-dir={self._folder / 'ray'}",
-                   f"--object-store-memory={cluster.OBJECT_STORE_BYTES}", "--disable-usage-stats"]  # fmt: skip
+                   f"--object-store-memory={cluster.OBJECT_STORE_BYTES}", "--disable-usage-stats",
+                   "--include-log-monitor=false"]  # fmt: skip
         if (directory := cluster.plasma_directory()) is not None:
             command.append(f"--plasma-directory={directory}")
         output = self._folder / "ray-start.out"
