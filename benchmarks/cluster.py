@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from benchmarks.common import ROOT
+from tests.support.cgroup import inside, limited_group
 
 END_SECONDS = 10
 """What a node gets to end by itself."""
@@ -31,8 +33,8 @@ class Node:
     """What joins."""
 
     cpus: int
-    cores: tuple[int, ...] = ()
-    """Of this machine, that all its processes keep to; none for any."""
+    share: float | None = None
+    """Of this machine's CPUs, that all its processes together get; None for as much as there is."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,19 @@ def cluster(nodes: Sequence[Node], variables: Mapping[str, str] | None = None) -
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TICTACTOE_", "RAY_"))}
         environment = kept | QUIET | shared
         started: list[subprocess.Popen[str]] = []
+        stack = ExitStack()
         try:
             head = ("--head", "--port", port, "--num-cpus", "0", "--dashboard-port", dashboard, "--temp-dir", temporary)
             started.append(_start(head, environment))
             for node in nodes:
                 joins = ("--address", address, "--num-cpus", str(node.cpus))
-                started.append(_start(joins, environment | dict(variables or {}), node.cores))
+                group = None if node.share is None else stack.enter_context(limited_group("cpu", int(node.share * 100_000)))
+                started.append(_start(joins, environment | dict(variables or {}), group))
             yield Cluster(shared | {"RAY_ADDRESS": address}, psutil.Process(started[0].pid))
         finally:
             for process in reversed(started):
                 _end(process)
+            stack.close()
 
 
 def _free_ports(number: int) -> list[str]:
@@ -79,12 +84,12 @@ def _free_ports(number: int) -> list[str]:
     return ports
 
 
-def _start(options: Sequence[str], environment: Mapping[str, str], cores: Sequence[int] = ()) -> subprocess.Popen[str]:
-    """Start a node, and wait until it is up."""
+def _start(options: Sequence[str], environment: Mapping[str, str], group: Path | None = None) -> subprocess.Popen[str]:
+    """Start a node, in a control group, and wait until it is up."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     command += ["--object-store-memory", str(100 * 2**20), "--dashboard-agent-listen-port", "0", *options]
-    if cores:
-        command = ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+    if group:
+        command = [*inside(group), *command]
     process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     said = []

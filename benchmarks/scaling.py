@@ -1,7 +1,8 @@
 """How a search grows with its nodes: measured as far as this machine has cores, and simulated beyond.
 
-Measured: the default search, and one of long trials, on 1, 2, ... nodes of one core each, beside a head that runs no trials.
-Where there are as many nodes as cores, the driver and the head have none of their own: the speed-up is that or more.
+Measured: the default search, and one of long trials, on 1, 2, ... nodes beside a head that runs no trials. A control group
+gives each node a share of the cores, one by default; that needs a user who may make one. Where the nodes have all cores, the
+driver and the head have none of their own. With `--share 0.5` two nodes leave them one of two cores.
 
 Simulated: trials that sleep, on slots of a tenth of a CPU, and the driver as it is. How long until all slots are at work; what
 of the slots' seconds is lost between trials; what a trial costs the driver, and the memory of the head.
@@ -26,7 +27,7 @@ from benchmarks.cluster import Cluster, Node, cluster
 from benchmarks.common import ROOT, parser, search, show, write
 from benchmarks.scaling_plot import draw
 
-LONG = ("--scheduler", "none", "--num-samples", "12", "--seeds", "12", "--games", "2000000")
+LONG = ("--scheduler", "none", "--num-samples", "48", "--seeds", "12", "--games", "500000")
 SEARCHES = {"default": (), "long trials": LONG}
 CPUS_PER_TRIAL = 0.1
 SLOTS_PER_NODE = 64
@@ -41,11 +42,13 @@ LOOK_SECONDS = 1.0
 
 def main() -> None:
     commands = parser(__doc__, repetitions=3, seconds=30)
+    commands.add_argument("--share", type=float, nargs="*", default=[1.0], help="CPUs of a node that is measured (default: 1)")
     commands.add_argument("--slots", type=int, nargs="*", default=[16, 64, 256], help="simulated ones (default: 16 64 256)")
     commands.add_argument("--trial", type=float, nargs="*", default=[1.0, 10.0], help="seconds that they sleep (default: 1 10)")
     commands.add_argument("--plot", type=Path, help="also draw the speed-up, light and dark, in this folder")
     options = commands.parse_args()
-    measured = [row for name in SEARCHES for row in measure(name, options.repetitions)]
+    shares = options.share if options.repetitions else []
+    measured = [row for share in shares for name in SEARCHES for row in measure(name, share, options.repetitions)]
     simulated = [simulate(slots, trial, options.seconds) for trial in options.trial for slots in options.slots]
     tables = [show(f"Measured, medians of {options.repetitions} searches", measured)] if measured else []
     tables += [show("Simulated", simulated)] if simulated else []
@@ -54,20 +57,19 @@ def main() -> None:
     write(options.json, *tables)
 
 
-def measure(name: str, repetitions: int) -> list[dict[str, Any]]:
-    """A search on 1, 2, ... nodes of one core each: seconds from its first trial to the end of its fresh replicates."""
-    cores = sorted(os.sched_getaffinity(0))
+def measure(name: str, share: float, repetitions: int) -> list[dict[str, Any]]:
+    """A search on 1, 2, ... nodes of a share of a core: seconds from its first trial to the end of its fresh replicates."""
     rows: list[dict[str, Any]] = []
     digests = set()
-    for number in range(1, len(cores) + 1 if repetitions else 1):
+    for number in range(1, int(len(os.sched_getaffinity(0)) / share) + 1):
         seconds = []
-        with cluster([Node(1, (core,)) for core in cores[:number]]) as ray:
+        with cluster([Node(1, share)] * number) as ray:
             for _ in range(repetitions):
                 found = search(*SEARCHES[name], WANDB_MODE="disabled", **ray.variables)
                 cost, first = found["summary"]["cost"], min(record["started_s"] for record in found["journal"])
                 seconds.append(cost["wall_s"] - cost["startup_s"] - first)
                 digests.add(found["summary"]["digest"])
-        rows.append({"search": name, "nodes": number, "seconds": median(seconds)})
+        rows.append({"search": name, "CPUs of a node": share, "nodes": number, "seconds": median(seconds)})
     for row in rows:
         row["speed-up"] = rows[0]["seconds"] / row["seconds"]
         row["digests"] = len(digests)

@@ -23,7 +23,10 @@ COLOURS = ("#0084d1", "#e69f00", "#009e73", "#cc79a7")
 
 def draw(measured: Sequence[dict[str, Any]], simulated: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write scaling-light.svg and scaling-dark.svg."""
-    lines = [(f"{name}, measured", list(rows), "nodes") for name, rows in groupby(measured, lambda row: row["search"])]
+    lines = [
+        (f"{name}, measured, {share:g} CPU a slot", list(rows), "nodes")
+        for (name, share), rows in groupby(measured, lambda row: (row["search"], row["CPUs of a node"]))
+    ]
     lines += [
         (f"trials of {seconds:g} s, simulated", list(rows), "slots")
         for seconds, rows in groupby(simulated, lambda row: row["trial s"])

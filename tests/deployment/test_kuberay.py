@@ -12,7 +12,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deployment.test_several_machines import NODE_MIB
 from tests.support.manifests import VERSIONS, mebibytes
 from tests.support.program import ROOT
 from tictactoe.core.game import Board
@@ -116,7 +115,7 @@ def test_only_workers_run_trials() -> None:
         assert int(group["rayStartParams"]["object-store-memory"]) == OBJECT_STORE_BYTES
     resources = only("worker")["resources"]
     assert resources["requests"]["cpu"] == resources["limits"]["cpu"] == "1"
-    assert NODE_MIB + memory.need(Board(), 256).trial <= mebibytes(resources["requests"]["memory"])
+    assert memory.worker_need(Board(), 256).of(1) <= mebibytes(resources["requests"]["memory"])
     assert mebibytes(only("head")["resources"]["requests"]["memory"]) > memory.PROGRAM_MIB
 
 

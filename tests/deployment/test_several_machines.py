@@ -12,15 +12,14 @@ import yaml
 from tests.support.manifests import VERSIONS, mebibytes, named, rendered
 from tests.support.program import ROOT
 from tictactoe.core.game import Board
-from tictactoe.process.memory import need
+from tictactoe.process.memory import worker_need
+from tictactoe.settings import Settings, load
 from tictactoe.tuning.cluster import OBJECT_STORE_BYTES
 
 OBJECTS = {named(one): one for one in rendered()}
 HEAD, WORKER = OBJECTS["Deployment/mnist-ray-tune"]["spec"], OBJECTS["Deployment/mnist-ray-tune-worker"]["spec"]
 PODS = {"head": HEAD["template"], "worker": WORKER["template"], "stranger": {"metadata": {"labels": {"app": "stranger"}}}}
 POLICIES = [one["spec"] for name, one in OBJECTS.items() if name.startswith("NetworkPolicy/")]
-NODE_MIB = 500
-"""What a worker takes beside trials: Ray, and what looks after it."""
 
 
 def container(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +139,7 @@ def test_the_worker_joins_the_head_that_the_service_finds() -> None:
     service = OBJECTS["Service/mnist-ray-tune-gcs"]["metadata"]["name"]
     assert container(WORKER)["args"] == ["python", "/app/main.py", "worker", service]
     assert "command" not in container(WORKER)  # the image's reaps processes
+    assert load(container(WORKER)["args"][2:], {}).command == "worker"
     assert container(WORKER)["image"] == container(HEAD)["image"]
 
 
@@ -164,16 +164,22 @@ def test_both_have_their_own_address_and_the_token_of_one_secret_that_is_not_her
     assert made == (reference["name"], reference["key"])
 
 
+def test_variables_are_settings() -> None:
+    for deployment in (HEAD, WORKER):
+        ours = {item["name"] for item in container(deployment)["env"] if item["name"].startswith("TICTACTOE_")}
+        assert ours <= {f"TICTACTOE_{name.upper()}" for name in (*Settings.model_fields, "env_file")}
+
+
 def test_a_worker_holds_the_trials_of_its_slots() -> None:
     resources = container(WORKER)["resources"]
     assert resources["requests"]["cpu"] == resources["limits"]["cpu"] == "1"
-    trial = need(Board(), 256).trial
-    assert NODE_MIB + trial <= mebibytes(resources["requests"]["memory"]) < mebibytes(resources["limits"]["memory"])
+    need = worker_need(Board(), 256)
+    assert need.of(1) <= mebibytes(resources["requests"]["memory"]) < mebibytes(resources["limits"]["memory"])
     volumes = {volume["name"]: volume for volume in WORKER["template"]["spec"]["volumes"]}
     assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
     assert mebibytes(volumes["shm"]["emptyDir"]["sizeLimit"]) * 2**20 > 1.2 * OBJECT_STORE_BYTES
     (more,) = re.findall(r"for (\d+) MiB more each", (ROOT / "deploy" / "cluster" / "worker.yaml").read_text())
-    assert trial <= int(more)
+    assert need.trial <= int(more)
 
 
 def test_workers_may_do_as_little_as_the_head() -> None:

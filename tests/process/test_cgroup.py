@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cgroup import MIB, limited_group, write_cgroup, write_own
+from tests.support.cgroup import MIB, little_memory, write_cgroup, write_own
 from tictactoe.process.cgroup import OWN, memory_kills, memory_limits, usable_cpus
 
 DEEP = "/slurm/uid_1000/job_7/step_0"
@@ -100,7 +100,7 @@ def test_kills_for_want_of_memory_are_those_of_the_own_group_alone(tmp_path: Pat
 
 def test_a_limit_and_a_kill_of_the_real_kernel() -> None:
     kills = memory_kills()
-    with limited_group(64) as group:
+    with little_memory(64) as group:
         program = f"""
 import os, subprocess, sys
 from tictactoe.process.cgroup import memory_kills, memory_limits

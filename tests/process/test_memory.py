@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from tests.support.cgroup import limited_group
+from tests.support.cgroup import inside, little_memory
 from tictactoe.core.game import Board
 from tictactoe.core.learner import Hyperparameters, QLearner
 from tictactoe.experiment import space
@@ -103,10 +103,9 @@ def test_how_many_trials_fit() -> None:
 @pytest.mark.slow
 def test_many_cpus_and_little_memory(program: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     """As in the README's container on a large machine."""
-    with limited_group(1_280) as group:
-        enter = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+    with little_memory(1_280) as group:
         options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "20000")
-        process = program(*options, under=enter, WANDB_MODE="disabled")
+        process = program(*options, under=inside(group), WANDB_MODE="disabled")
         output, errors = process.communicate(timeout=200)
         assert (process.returncode, errors) == (0, "")
         assert "memory for 3 trials at a time instead of 12: limit 1,280 MiB" in output

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -48,25 +49,45 @@ def write_own(path: Path, version: int, group: str) -> Path:
     return path
 
 
+LIMITS = {"memory": ("memory.limit_in_bytes", "memory.max"), "cpu": ("cpu.cfs_quota_us", "cpu.max")}
+"""The file that limits it, in version 1 and in version 2 of control groups."""
+
+
 @contextmanager
-def limited_group(memory_mib: int) -> Iterator[Path]:
-    """A control group of the kernel's, below ours and with a memory limit; the test is skipped where none can be made."""
+def limited_group(controller: str, limit: int) -> Iterator[Path]:
+    """A control group of the kernel's, below ours, with a limit: of bytes of memory, or microseconds of CPU in each 100,000.
+
+    Raises OSError where this user cannot make one.
+    """
     own = {
         names: path for _, names, path in (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
     }
-    root, limit = ("memory", "memory.limit_in_bytes") if "memory" in own else ("", "memory.max")
-    group = Path("/sys/fs/cgroup", root, own.get("memory", own.get("", "/")).strip("/"), f"test-{os.getpid()}")
+    root = controller if controller in own else ""
+    of_ours = Path("/sys/fs/cgroup", root, own.get(controller, own.get("", "/")).strip("/"))
+    group = of_ours / f"{controller}-{os.getpid()}-{uuid4().hex[:8]}"
     try:
         group.mkdir()
-        (group / limit).write_text(str(memory_mib * MIB))
-    except OSError as error:
-        with suppress(OSError):
-            group.rmdir()
-        pytest.skip(f"this user cannot make a control group with a memory limit: {error}")
-    try:
+        (group / LIMITS[controller][0 if root else 1]).write_text(str(limit))
         yield group
     finally:
-        end = time.monotonic() + 10
-        while (group / "cgroup.procs").read_text() and time.monotonic() < end:  # the last processes may still be ending
-            time.sleep(0.05)
-        group.rmdir()
+        if group.exists():
+            end = time.monotonic() + 10
+            while (group / "cgroup.procs").read_text() and time.monotonic() < end:  # the last processes may still be ending
+                time.sleep(0.05)
+            group.rmdir()
+
+
+@contextmanager
+def little_memory(mib: int) -> Iterator[Path]:
+    """A control group with so much memory; the test is skipped where none can be made."""
+    with ExitStack() as stack:
+        try:
+            group = stack.enter_context(limited_group("memory", mib * MIB))
+        except OSError as error:
+            pytest.skip(f"this user cannot make a control group with a memory limit: {error}")
+        yield group
+
+
+def inside(group: Path) -> tuple[str, ...]:
+    """What begins a command that is to run in a control group."""
+    return ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
