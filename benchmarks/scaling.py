@@ -1,8 +1,8 @@
 """How a search grows with its nodes: measured as far as this machine has cores, and simulated beyond.
 
-Measured: the default search, and one of long trials, on 1, 2, ... nodes beside a head that runs no trials. A control group
-gives each node a share of the cores, one by default; that needs a user who may make one. Where the nodes have all cores, the
-driver and the head have none of their own. With `--share 0.5` two nodes leave them one of two cores.
+Measured: the default search, and one of long trials, on 1, 2, ... nodes, as many as there are cores, beside a head that runs no
+trials. A control group gives each node a share of a core; that needs a user who may make one. Where that is all of it, and
+there are as many nodes as cores, the driver and the head have no core of their own.
 
 Simulated: trials that sleep, on slots of a tenth of a CPU, and the driver as it is. How long until all slots are at work; what
 of the slots' seconds is lost between trials; what a trial costs the driver, and the memory of the head.
@@ -27,10 +27,10 @@ from benchmarks.cluster import Cluster, Node, cluster
 from benchmarks.common import ROOT, parser, search, show, write
 from benchmarks.scaling_plot import draw
 
-LONG = ("--scheduler", "none", "--num-samples", "48", "--seeds", "12", "--games", "500000")
+LONG = ("--scheduler", "none", "--num-samples", "32", "--seeds", "12", "--games", "500000")
 SEARCHES = {"default": (), "long trials": LONG}
 CPUS_PER_TRIAL = 0.1
-SLOTS_PER_NODE = 64
+SLOTS_PER_NODE = 8
 """Of the simulated ones, at most."""
 FAULTS = ROOT / "tests" / "support" / "faults"
 ENDLESS = ("--scheduler", "none", "--num-samples", "100000", "--seeds", "1", "--games", "1000")
@@ -42,8 +42,8 @@ LOOK_SECONDS = 1.0
 
 def main() -> None:
     commands = parser(__doc__, repetitions=3, seconds=30)
-    commands.add_argument("--share", type=float, nargs="*", default=[1.0], help="CPUs of a node that is measured (default: 1)")
-    commands.add_argument("--slots", type=int, nargs="*", default=[16, 64, 256], help="simulated ones (default: 16 64 256)")
+    commands.add_argument("--share", type=float, nargs="*", default=[1.0, 0.5], help="CPUs of a measured node (default: 1 0.5)")
+    commands.add_argument("--slots", type=int, nargs="*", default=[16, 64], help="simulated ones (default: 16 64); each takes 150 MiB")
     commands.add_argument("--trial", type=float, nargs="*", default=[1.0, 10.0], help="seconds that they sleep (default: 1 10)")
     commands.add_argument("--plot", type=Path, help="also draw the speed-up, light and dark, in this folder")
     options = commands.parse_args()
@@ -61,7 +61,7 @@ def measure(name: str, share: float, repetitions: int) -> list[dict[str, Any]]:
     """A search on 1, 2, ... nodes of a share of a core: seconds from its first trial to the end of its fresh replicates."""
     rows: list[dict[str, Any]] = []
     digests = set()
-    for number in range(1, int(len(os.sched_getaffinity(0)) / share) + 1):
+    for number in range(1, len(os.sched_getaffinity(0)) + 1):
         seconds = []
         with cluster([Node(1, share)] * number) as ray:
             for _ in range(repetitions):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.containers import docker, state, wait_for
-from tests.support.machines import Machines, address, first_start, several_machines, until
+from tests.support.machines import Machines, address, several_machines, until
 from tests.support.program import digest_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -18,7 +18,8 @@ SEARCH = ("--scheduler", "none", "--num-samples", "44", "--seeds", "240", "--gam
 DIGEST = "sha256:188df003abcc68a70e9cd941f1abd8e62892df468cb4d946d1ae3a4173e8aaf4"
 """Of the same search in one container, left alone: `docker run --rm IMAGE python /app/main.py --no-hold` and these options."""
 AT_WORK_S, LEFT_S, KILLED_S, SILENT_S = 10.0, 5.0, 5.0, 25.0
-"""From joining to work; from SIGTERM to the end; from being killed, or falling silent, until the head says that it is lost."""
+"""From joining to work, beside the head alone, since more machines than cores would share them; from SIGTERM to the end; from
+being killed, or falling silent, until the head says that it is lost."""
 PAUSED_S = 30.0
 
 
@@ -26,11 +27,6 @@ def ends_as_if_left_alone(machines: Machines, *workers: str) -> None:
     """The search goes on to its end; then its workers wait for another one, without any process of Ray's, until stopped."""
     assert docker("wait", machines.head).strip() == "0"
     assert digest_of(docker("logs", machines.head)) == DIGEST
-    records, events = machines.results()
-    for event in events:
-        if event.event == "joined":
-            began = first_start(event, records)
-            assert began is None or began - event.at_s < AT_WORK_S, event
     for worker in workers:
         until(partial(has_no_ray, worker), lambda: "".join(docker("logs", worker) for worker in workers))
         stop(worker)
@@ -50,8 +46,10 @@ def stop(worker: str) -> None:
 def test_workers_join_are_killed_and_stopped_and_outlive_their_head(image: str, tmp_path: Path) -> None:
     with several_machines(image, SEARCH, tmp_path) as machines:
         wait_for(machines.head, r"finished \[1/44\]")  # alone
-        killed, stopped = machines.start_worker(), machines.start_worker()
-        machines.wait_until_at_work(killed, stopped)
+        killed = machines.start_worker()
+        assert machines.seconds_until_at_work(killed) < AT_WORK_S
+        stopped = machines.start_worker()
+        machines.wait_until_at_work(stopped)
         gone, now = address(killed), time.time()
         docker("kill", killed)
         assert machines.seconds_until_lost(gone, now) < KILLED_S

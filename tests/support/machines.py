@@ -67,6 +67,15 @@ class Machines:
             lambda: f"{workers} are not at work: " + "".join(docker("logs", one)[-2000:] for one in (self.head, *workers)),
         )
 
+    def seconds_until_at_work(self, worker: str) -> float:
+        """From when a worker has joined for the first time until its first trial has begun."""
+        self.wait_until_at_work(worker)
+        records, events = self.results()
+        joined = next(event for event in events if (event.event, event.node) == ("joined", address(worker)))
+        began = first_start(joined, records)
+        assert began is not None
+        return began - joined.at_s
+
     def seconds_until_lost(self, node: str, since: float) -> float:
         """From a moment, as `time.time` gives it, until the head has said that a node was lost."""
         until(lambda: bool(self._losses(node, since)), lambda: f"{node} is not lost: {docker('logs', self.head)[-3000:]}")
