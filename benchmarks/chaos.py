@@ -12,6 +12,7 @@ itself; each must leave with 0 within 5 seconds after it is asked to, and nothin
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from typing import Any
@@ -27,6 +28,7 @@ def main() -> None:
     commands = parser(__doc__, rounds=20, seed=0)
     commands.add_argument("--part", nargs="+", choices=PARTS, default=[*PARTS], help="default: both")
     options = commands.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending what was started
     tables, bad = [], 0
     for part in options.part:
         run, title = PARTS[part]

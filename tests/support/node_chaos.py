@@ -17,7 +17,9 @@ from tests.support.processes import Machine, free_port
 from tictactoe.experiment import journal
 
 SEARCH = ("--num-samples", "64", "--seeds", "16", "--games", "500000")
-"""A race of two rounds, with three looks at its finalists: 40 s of a core, as a worker takes ten to join."""
+"""A race of two rounds, with three looks at its finalists: 22 s of a core, as a worker takes ten to join."""
+SEARCH_DIGEST = "sha256:b0b78841e0d31c30b890b4f867b298b1c703fb9d6a8949aa29f8ecd812ab9e76"
+"""Of that search, however it is run."""
 HERE = ("--node-address", "127.0.0.1", "--num-cpus", "1")
 SHARES = {"join": 5, "stop": 2, "power off": 2, "raylet": 2, "head": 1}
 """What happens, and how often beside the others."""
@@ -198,8 +200,8 @@ def node_chaos(rounds: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
         row = node_round(number, chance)
         rows.append(row)
         print(
-            f"round {number} of {rounds}: {row['s']:.0f} s, {row['done']}; exit {row['exit']}, "
-            f"{row['wrong'] or 'nothing wrong'}, same digest: {row['digest'] == expected}",
+            f"round {number} of {rounds}: {row['s']:.0f} s, {row['done']}; {row['joined']} joined, {row['lost']} lost, "
+            f"exit {row['exit']}, {row['wrong'] or 'nothing wrong'}, same digest: {row['digest'] == expected}",
             flush=True,
         )
     return expected, rows
