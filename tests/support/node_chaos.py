@@ -21,11 +21,13 @@ SEARCH = ("--num-samples", "64", "--seeds", "16", "--games", "500000")
 SEARCH_DIGEST = "sha256:b0b78841e0d31c30b890b4f867b298b1c703fb9d6a8949aa29f8ecd812ab9e76"
 """Of that search, however it is run."""
 HERE = ("--node-address", "127.0.0.1", "--num-cpus", "1")
-SHARES = {"join": 5, "stop": 2, "power off": 2, "raylet": 2, "head": 1}
+SHARES = {"join": 10, "stop": 3, "power off": 3, "raylet": 3, "head": 1}
 """What happens, and how often beside the others."""
-GAP_S = (0.5, 6.0)
+GAP_S = (0.5, 8.0)
 """Between two of them."""
 MOST_WORKERS = 3
+OF_NODES = 4
+"""So much sooner than a worker that has not joined yet, something happens to one that has."""
 LEAVE_S = 5.0
 """What a worker gets to leave after SIGTERM."""
 ROUND_S = 600.0
@@ -96,7 +98,7 @@ class Cluster:
             self.heads[-1].kill()
             self.start_head()
         else:
-            worker = chance.choice(on[kind])
+            (worker,) = chance.choices(on[kind], [OF_NODES if one.is_node else 1 for one in on[kind]])
             self._note(kind, worker)
             if kind == "stop":
                 worker.ask_to_leave()

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.program import ROOT, clean_environment
-from tictactoe.process.processes import name_of
+from tictactoe.process.processes import lives, name_of
 
 
 def free_port() -> int:
@@ -52,7 +52,7 @@ class Machine:
 
     def raylet(self) -> psutil.Process | None:
         """Of its Ray; None where none is up."""
-        return next((child for child in self._children() if name_of(child) == "raylet"), None)
+        return next((child for child in self._children() if name_of(child) == "raylet" and lives(child)), None)
 
     def kill(self) -> None:
         """Kill the program's own process; its reaper ends the rest."""
