@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from tests.reporting.test_tracking import read_back
 from tests.support.chaos import chaos
+from tests.support.node_chaos import SEARCH_DIGEST, node_round
 from tests.support.program import JOB, OPTUNA_RACE, RACE, RACE_DIGEST, ROOT, digest_of, search
 from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
@@ -109,6 +111,15 @@ def test_kills_at_random_times_until_it_is_finished() -> None:
     assert [row["digest"] for row in rows] == [undisturbed] * 2
     assert [row["left behind"] for row in rows] == [0, 0]
     assert sum(row["kills"] for row in rows) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_machines_that_come_and_go_at_random_times_until_it_is_finished() -> None:
+    """With this seed one more worker joins, the first one loses its power, the head is killed, one more joins, and so on."""
+    row = node_round(1, random.Random(2237))
+    assert (row["exit"], row["wrong"], row["left behind"], row["digest"]) == (0, "", 0, SEARCH_DIGEST)
+    assert row["joined"] > 0 and row["done"].count(",") > 0
 
 
 @pytest.mark.slow

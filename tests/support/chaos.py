@@ -15,13 +15,15 @@ import psutil
 
 from tests.support.program import RACE, ROOT, clean_environment
 
+NAME = "chaos"
+"""Of the search."""
 EARLIEST_S = 2.0
 """When an attempt is killed at the earliest, from its start; at the latest it is once an undisturbed search would be done."""
 
 
-def attempt(folder: Path, kill_after: float | None) -> tuple[int, list[psutil.Process]]:
-    """Run the search once: its exit code (-9 if killed), and what it had started when it was killed."""
-    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(folder), "--name", "chaos", *RACE]
+def attempt(folder: Path, search: tuple[str, ...], kill_after: float | None) -> tuple[int, list[psutil.Process]]:
+    """Run a search once: its exit code (-9 if killed), and what it had started when it was killed."""
+    command = [sys.executable, str(ROOT / "main.py"), "--results-dir", str(folder), "--name", NAME, *search]
     process = subprocess.Popen(
         command, env=clean_environment(Path.home()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -33,8 +35,19 @@ def attempt(folder: Path, kill_after: float | None) -> tuple[int, list[psutil.Pr
         return process.wait(), started
 
 
+def undisturbed(*search: str) -> tuple[str, float]:
+    """The digest of a search that is left alone, on this machine, and its seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        began = time.monotonic()
+        code, _ = attempt(Path(name), search, None)
+        seconds = time.monotonic() - began
+        assert code == 0, f"the undisturbed search ended with {code}"
+        return digest(Path(name)), seconds
+
+
 def digest(folder: Path) -> str:
-    summary = json.loads((folder / "chaos" / "summary.json").read_text())
+    """Of a search that is finished; else its status."""
+    summary = json.loads((folder / NAME / "summary.json").read_text())
     return str(summary["digest"]) if summary["status"] == "finished" else str(summary["status"])
 
 
@@ -46,7 +59,7 @@ def one_round(number: int, generator: random.Random, latest: float) -> dict[str,
         folder = Path(name)
         while True:
             after = generator.uniform(EARLIEST_S, latest)
-            code, children = attempt(folder, after)
+            code, children = attempt(folder, RACE, after)
             started += children
             if code != -9:
                 break
@@ -65,12 +78,7 @@ def one_round(number: int, generator: random.Random, latest: float) -> dict[str,
 def chaos(rounds: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
     """The undisturbed digest, and a row for each round."""
     generator = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
-        began = time.monotonic()
-        code, _ = attempt(Path(name), None)
-        latest = time.monotonic() - began
-        assert code == 0, f"the undisturbed search ended with {code}"
-        expected = digest(Path(name))
+    expected, latest = undisturbed(*RACE)
     rows = []
     for number in range(1, rounds + 1):
         rows.append(one_round(number, generator, latest))

@@ -8,18 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.gcs import SAME, FakeGcs
+from tests.support.processes import Machine, free_port
 from tests.support.program import ROOT, clean_environment
 from tictactoe.errors import UserError
 from tictactoe.process import code, memory, processes
@@ -53,12 +50,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worke
         return Worker(load(["worker", address, "--node-address", "127.0.0.1"], {}), cpus, Interrupt(), say)
 
     return start
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def test_a_head_that_fits_is_joined(gcs: Start, make: Callable[..., Worker]) -> None:
@@ -154,39 +145,6 @@ def test_a_worker_without_token_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / ".ray").exists()
 
 
-class Machine:
-    """A process of the program with a folder for temporary files of its own."""
-
-    def __init__(self, home: Path, token: str, *options: str) -> None:
-        self.temporary = Path(tempfile.mkdtemp(prefix="t"))  # with a short name, for Ray's sockets
-        variables = {"RAY_AUTH_TOKEN": token, "TMPDIR": str(self.temporary), "WANDB_MODE": "disabled"}
-        self.output = self.temporary / "output"
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "main.py"), *options], cwd=home, env=clean_environment(home, **variables),
-            stdout=self.output.open("w"), stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def says(self, line: str, times: int = 1, within: float = 90.0) -> None:
-        end = time.monotonic() + within
-        while self.output.read_text().splitlines().count(line) < times:
-            assert time.monotonic() < end and self.process.poll() is None, self.output.read_text()
-            time.sleep(0.1)
-
-    def leaves_nothing(self, within: float) -> None:
-        end = time.monotonic() + within
-        while left := [*self.temporary.glob("ttt-*"), *self._processes()]:
-            assert time.monotonic() < end, left
-            time.sleep(0.1)
-
-    def _processes(self) -> Iterator[psutil.Process]:
-        """Those that name its folder: on their command line, in their environment, or as a file."""
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                texts = [*process.cmdline(), *process.environ().values(), *(file.path for file in process.open_files())]
-                if process != psutil.Process() and any(str(self.temporary) in text for text in texts):
-                    yield process
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     """Starts one with these options; whatever still runs at the end is killed, and its reaper does the rest."""
@@ -199,9 +157,9 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 
     yield start
     for one in started:
-        one.process.kill()
-        one.process.wait()
+        one.kill()
         one.leaves_nothing(20.0)
+        one.remove()
 
 
 @pytest.mark.slow
@@ -216,8 +174,7 @@ def test_workers_join_leave_and_wait_for_a_head_that_comes_back(machine: Callabl
     for one in (stays, dies):
         one.says(f"joining the search at {address} as 127.0.0.1 with 1 CPU")
         one.says("joined")
-    dies.process.kill()
-    dies.process.wait()
+    dies.kill()
     dies.leaves_nothing(20.0)
     first.process.kill()
     stays.says(f"the head at {address} has gone; waiting for it to come back")
