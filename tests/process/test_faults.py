@@ -18,15 +18,14 @@ import pytest
 
 from tests.reporting.test_tracking import read_back
 from tests.support.chaos import chaos
-from tests.support.program import JOB, OPTUNA_RACE, RACE, RACE_DIGEST, ROOT, digest_of, search
+from tests.support.program import FAULTS, JOB, NO_PLOTS, OPTUNA_RACE, RACE, RACE_DIGEST, digest_of, search
 from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
 from tictactoe.process.processes import PREFIX
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
-FAULTS = str(ROOT / "tests" / "support" / "faults")
-SAVED_OFTEN = {"PYTHONPATH": FAULTS, "FAULT": "save:0.5"}
+SAVED_OFTEN = {"PYTHONPATH": FAULTS, "FAULT": "save:0.5 plots:none"}
 LONG = ("--num-samples", "2", "--seeds", "16", "--games", "1000000", "--num-cpus", "2")
 """A search whose trials are saved before they end, even if on a machine twice as fast."""
 SHORT = ("--num-samples", "4", "--seeds", "16", "--games", "20000", "--num-cpus", "2")
@@ -117,7 +116,7 @@ def test_a_race_killed_in_each_of_its_parts_ends_as_if_left_alone(finish: Run, j
 
     def killed(*faults: str, **variables: str) -> str:
         """What an attempt has said, whose driver dies of the last of these faults."""
-        code, output, errors = finish(*RACE, PYTHONPATH=FAULTS, FAULT=" ".join(faults), **variables)
+        code, output, errors = finish(*RACE, **variables | {"PYTHONPATH": FAULTS, "FAULT": " ".join(faults)})
         assert (code, errors) == (-signal.SIGKILL, "")
         return output
 
@@ -169,7 +168,7 @@ def test_optuna_goes_on_to_the_same_end(
         undisturbed = digest_of(finish(*options, **joined)[1])
     first = ["--fresh"]
     for kill in kills:
-        assert finish(*options, *first, PYTHONPATH=FAULTS, FAULT=kill, **joined)[0] == -signal.SIGKILL
+        assert finish(*options, *first, **joined | {"FAULT": kill})[0] == -signal.SIGKILL
         first = []
     code, output, _ = finish(*options, **joined)
     assert code == 0
@@ -217,7 +216,7 @@ def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
 def test_neither_a_killed_dashboard_nor_a_closed_pipe_matters(
     program: Start, expected: str, summary: Callable[[], dict[str, Any]]
 ) -> None:
-    process = program(*JOB)
+    process = program(*JOB, **NO_PLOTS)
     read_until(process, r"\[1/8\]")
     assert process.stdout is not None
     process.stdout.close()  # as `main.py | head` does
@@ -501,7 +500,7 @@ def test_a_signal_in_any_phase(
 def test_a_signal_while_holding_is_a_good_end_and_a_second_one_ends_at_once(
     program: Start, summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
-    process = program(*SHORT, "--hold")
+    process = program(*SHORT, "--hold", **NO_PLOTS)
     read_until(process, "the dashboard stays")
     children = descendants(process)
     process.send_signal(signal.SIGTERM)

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+FAULTS = str(ROOT / "tests" / "support" / "faults")
+"""On PYTHONPATH it makes the program heed FAULT."""
+NO_PLOTS = {"PYTHONPATH": FAULTS, "FAULT": "plots:none"}
+"""Variables that spare a search the plots of its report, which take some five seconds."""
 JOB = ("--num-samples", "8", "--seeds", "80", "--games", "20000", "--num-cpus", "2")
 """A search long enough to be disturbed."""
 JOB_DIGEST = "sha256:e056ca75214c1aa4a8291ad5a52cc548d5d12e4d3db51c8b033fffb870966130"

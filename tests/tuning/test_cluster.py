@@ -19,7 +19,7 @@ import pytest
 import ray
 
 from tests.support import records as made
-from tests.support.program import ROOT, clean_environment
+from tests.support.program import FAULTS, ROOT, clean_environment
 from tictactoe.errors import UserError
 from tictactoe.process import code
 from tictactoe.process.interrupt import Interrupt
@@ -129,8 +129,7 @@ def test_a_deep_check_tries_a_trial_and_leaves_nothing(start: Start, tmp_path: P
 @pytest.mark.slow
 def test_workers_that_die_as_they_start_are_told_with_the_reason(start: Start, temporary: Path) -> None:
     short = "from tictactoe.tuning import workers as w; w.PATIENCE_SECONDS = 3; w.NONE_SECONDS = 8; w.SLOW_SECONDS = 40"
-    faults = str(ROOT / "tests" / "support" / "faults")
-    process = start(*TINY, temporary=temporary, code=short, FAULT="workers", PYTHONPATH=faults)
+    process = start(*TINY, temporary=temporary, code=short, FAULT="workers", PYTHONPATH=FAULTS)
     output, errors = process.communicate(timeout=120)
     (line,) = errors.splitlines()
     assert process.returncode == 1
