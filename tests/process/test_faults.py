@@ -28,7 +28,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 SAVED_OFTEN = {"PYTHONPATH": FAULTS, "FAULT": "save:0.5 plots:none"}
 LONG = ("--num-samples", "2", "--seeds", "16", "--games", "1000000", "--num-cpus", "2")
 """A search whose trials are saved before they end, even if on a machine twice as fast."""
-SHORT = ("--num-samples", "4", "--seeds", "16", "--games", "20000", "--num-cpus", "2")
+SHORT = ("--num-samples", "4", "--seeds", "16", "--games", "5000", "--num-cpus", "2")
 """A search to be ended after its trials."""
 NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
@@ -138,7 +138,7 @@ def test_a_race_killed_in_each_of_its_parts_ends_as_if_left_alone(finish: Run, j
     (already,) = map(int, re.findall(goes_on.format(3, trials[2]), output, flags=re.MULTILINE))
     assert 5 <= already < trials[2]
     assert output.splitlines()[-1].startswith("race: 8 finalists ")
-    output = killed("fresh.jsonl:23", **joined)
+    output = killed("fresh.jsonl:17", **joined)
     assert "round " not in output
     assert output.splitlines()[-1].startswith("confirmation: ")
 
@@ -149,7 +149,7 @@ def test_a_race_killed_in_each_of_its_parts_ends_as_if_left_alone(finish: Run, j
         for name in ("journal.jsonl", "fresh.jsonl")
     )
     assert len(journal) == len({(line["index"], line["round"]) for line in journal}) == sum(trials)  # none was run twice
-    assert len(fresh) == len({(line["stream"], line["trial"], line["first"]) for line in fresh}) == 26
+    assert len(fresh) == len({(line["stream"], line["trial"], line["first"]) for line in fresh}) == 18
 
 
 @pytest.mark.slow
@@ -421,7 +421,7 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(
 def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
     program: Start, finish: Run, joined: dict[str, str], summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
-    options = ("--num-samples", "1", "--seeds", "16", "--games", "3000000", "--num-cpus", "1")
+    options = ("--num-samples", "1", "--seeds", "16", "--games", "2000000", "--num-cpus", "1")
     process = program(*options, **SAVED_OFTEN)
     output = read_until(process, r"trial_00000 .*(4|5|6|7)\d %")
     assert "finished" not in output

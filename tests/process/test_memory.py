@@ -105,7 +105,7 @@ def test_many_cpus_and_little_memory(program: Callable[..., subprocess.Popen[str
     """As in the README's container on a large machine."""
     with limited_group(1_280) as group:
         enter = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
-        options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "20000")
+        options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "5000")
         process = program(*options, under=enter, WANDB_MODE="disabled")
         output, errors = process.communicate(timeout=200)
         assert (process.returncode, errors) == (0, "")

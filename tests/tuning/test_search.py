@@ -168,7 +168,7 @@ def test_searchers_and_schedulers(finish: Run, joined: dict[str, str], summary: 
 def test_trials_shorter_than_a_process_start_run_two_at_a_time(
     finish: Run, joined: dict[str, str], tmp_path: Path, search: str
 ) -> None:
-    many = ("--scheduler", "none", "--num-samples", "60", "--seeds", "32", "--games", "20000")
+    many = ("--scheduler", "none", "--num-samples", "60", "--seeds", "128", "--games", "5000")
     assert finish("--search", search, *many, **joined)[0] == 0
     (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
     records = read_trials(journal.parent)[0]
@@ -182,7 +182,7 @@ def test_trials_shorter_than_a_process_start_run_two_at_a_time(
 
 @pytest.mark.slow
 def test_a_time_budget_truncates(finish: Run, joined: dict[str, str], summary: Read) -> None:
-    long = (*SMALL, "--scheduler", "none", "--num-samples", "200", "--games", "60000")
+    long = (*SMALL, "--scheduler", "none", "--num-samples", "200", "--seeds", "48")
     cut = (*long, "--max-concurrent", "1", "--time-budget", "12")
     code, output, errors = finish(*cut, **joined)
     assert (code, errors) == (0, "")
