@@ -233,35 +233,7 @@ def test_neither_a_killed_dashboard_nor_a_closed_pipe_matters(
 
 
 @pytest.mark.slow
-def test_a_trial_that_raises_or_hangs_fails_alone(
-    finish: Run, joined: dict[str, str], summary: Callable[[], dict[str, Any]], expected: str
-) -> None:
-    options = (*JOB, "--trial-timeout", "4")
-    code, output, _ = finish(*options, PYTHONPATH=FAULTS, FAULT="raise:3 hang:5")
-    assert code == 0
-    content = summary()
-    assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 2)
-    for index, cause in ((3, "ZeroDivisionError"), (5, "took longer than --trial-timeout 4 s")):
-        assert cause in content["errors"][str(index)]
-        assert re.search(rf"trial_0000{index}  failed: .*{cause}", output)
-    code, output, _ = finish(*options)
-    assert (code, summary()) == (0, content)  # a search that came to its end is shown, not tried again
-    assert "Ray dashboard" not in output
-    assert digest_of(output) == content["digest"] != expected
-    # One fails again: the search is as finished as before.
-    assert finish(*JOB, "--retry-failed", PYTHONPATH=FAULTS, FAULT="raise:3")[0] == 0
-    content = summary()
-    assert (content["status"], content["num_errors"], [*content["errors"]]) == ("finished", 1, ["3"])
-    code, output, _ = finish(*JOB, "--retry-failed", **joined)
-    assert code == 0
-    content = summary()
-    assert (content["status"], content["num_errors"], content["errors"]) == ("finished", 0, {})
-    assert content["digest"] == digest_of(output) == expected
-    assert len(re.findall(r"finished \[", output)) == 1  # only the failed one is run
-
-
-@pytest.mark.slow
-def test_failed_trials_survive_an_interruption(
+def test_an_interrupted_search_goes_on_and_a_trial_that_raises_or_hangs_fails_alone(
     program: Start,
     finish: Run,
     joined: dict[str, str],
@@ -269,27 +241,53 @@ def test_failed_trials_survive_an_interruption(
     expected: str,
     tmp_path: Path,
 ) -> None:
+    """What has failed stays so until --retry-failed, also over an interruption."""
     process = program(*JOB, PYTHONPATH=FAULTS, FAULT="raise:0")
-    read_until(process, r"\[2/8\]")
+    read_until(process, r"\[3/8\]")  # one of them has failed
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    began = time.monotonic()
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 75
+    assert time.monotonic() - began < 15
+    assert "run the same command again" in output
+    content = summary()
+    assert content["status"] == "interrupted"
     records, failures = read_trials(folder_of(tmp_path))
     assert [failure.index for failure in failures] == [0]
-    assert len(records) < 7
+    assert 2 <= len(records) < 7
+    journal = folder_of(tmp_path) / "journal.jsonl"
+    kept = journal.read_text().splitlines()
+    assert content["num_trials"] <= len(kept) == len(records) + 1
 
-    code, output, _ = finish(*JOB, **joined)
+    options = (*JOB, "--trial-timeout", "4")
+    code, output, _ = finish(*options, PYTHONPATH=FAULTS, FAULT="hang:6 raise:7 hung:0.5 plots:none")
     assert code == 0
     assert re.search(r"^1 trial failed earlier; --retry-failed", output, flags=re.MULTILINE)
     assert "trial_00000  finished" not in output
     content = summary()
-    assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 1)
-    assert content["errors"] == {"0": failures[0].error}
-    assert content["digest"] != expected
+    assert (content["status"], content["num_trials"], content["num_errors"]) == ("finished", 8, 3)
+    assert content["cost"]["attempts"] == 2
+    assert content["errors"]["0"] == failures[0].error
+    for index, cause in ((6, "took longer than --trial-timeout 4 s"), (7, "ZeroDivisionError")):
+        assert cause in content["errors"][str(index)]
+        assert re.search(rf"trial_0000{index}  failed: .*{cause}", output)
+    lines = journal.read_text().splitlines()
+    assert (lines[: len(kept)], len(lines)) == (kept, 8)  # what was finished is not run again
 
-    assert finish(*JOB, "--retry-failed", **joined)[0] == 0
+    code, output, _ = finish(*options)
+    assert (code, summary()) == (0, content)  # a search that came to its end is shown, not tried again
+    assert "Ray dashboard" not in output
+    assert digest_of(output) == content["digest"] != expected
+    # One fails again: the search is as finished as before.
+    assert finish(*JOB, "--retry-failed", PYTHONPATH=FAULTS, FAULT="raise:7 plots:none")[0] == 0
     content = summary()
-    assert (content["status"], content["num_errors"], content["digest"]) == ("finished", 0, expected)
+    assert (content["status"], content["num_errors"], [*content["errors"]]) == ("finished", 1, ["7"])
+    code, output, _ = finish(*JOB, "--retry-failed", **joined)
+    assert code == 0
+    content = summary()
+    assert (content["status"], content["num_errors"], content["errors"]) == ("finished", 0, {})
+    assert content["digest"] == digest_of(output) == expected
+    assert len(re.findall(r"finished \[", output)) == 1  # only the failed one is run
 
 
 def is_possible(*command: str) -> bool:

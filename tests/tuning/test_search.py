@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import signal
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import JOB, SEARCHED, digest_of, search
+from tests.support.program import SEARCHED, digest_of, search
 from tests.support.worth import worth
 from tictactoe.core.policy import Policy
 from tictactoe.experiment.journal import read_trials
@@ -79,39 +76,6 @@ def test_the_report_is_made(searched: Path) -> None:
 def test_results_do_not_depend_on_concurrency(finish: Run, joined: dict[str, str], searched: Path) -> None:
     code, output, _ = finish(*SEARCHED, "--max-concurrent", "1", **joined)
     assert (code, digest_of(output)) == (0, finished(searched / "small").digest)
-
-
-@pytest.mark.slow
-def test_an_interrupted_search_goes_on(
-    program: Callable[..., subprocess.Popen[str]],
-    finish: Run,
-    joined: dict[str, str],
-    summary: Read,
-    expected: str,
-    tmp_path: Path,
-) -> None:
-    process = program(*JOB)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "[2/8]" in line:
-            break
-    process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 75
-    assert time.monotonic() - began < 15
-    assert "run the same command again" in output
-    assert summary()["status"] == "interrupted"
-    journal = next((tmp_path / "results").iterdir()) / "journal.jsonl"
-    kept = journal.read_text().splitlines()
-    assert 2 <= len(kept) < 8
-    assert summary()["num_trials"] <= len(kept)
-
-    assert finish(*JOB, **joined)[0] == 0
-    assert (summary()["status"], summary()["digest"]) == ("finished", expected)
-    assert summary()["cost"]["attempts"] == 2
-    lines = journal.read_text().splitlines()
-    assert (lines[: len(kept)], len(lines)) == (kept, 8)  # what was finished is not run again
 
 
 @pytest.mark.slow

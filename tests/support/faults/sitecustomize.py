@@ -4,8 +4,8 @@ With FAULT=workers all of Ray's workers die as they start. With FAULT=FILE:LINES
 that name has so many lines on the disk.
 
 Of others nothing goes wrong. With FAULT=save:SECONDS trials are saved that often, with FAULT=sleep:SECONDS each of them sleeps
-so long before it learns. With FAULT=plots:none the report is written without its plots, which take a third of a small search's
-time.
+so long before it learns, and with FAULT=hung:SECONDS a trial that hangs is ended so long after its time is up. With
+FAULT=plots:none the report is written without its plots, which take a third of a small search's time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def change_trial(module: Any) -> None:
     for value, kind in kinds.items():
         if kind == "save":
             module.CHECKPOINT_SECONDS = float(value)
+        if kind == "hung":
+            module.HUNG_SECONDS = float(value)
     train = module.QLearningTrial._train
 
     def faulty(self: Any, until: float) -> Any:
