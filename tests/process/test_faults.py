@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,25 +19,23 @@ import pytest
 
 from tests.reporting.test_tracking import read_back
 from tests.support.chaos import chaos
-from tests.support.program import FAULTS, JOB, NO_PLOTS, OPTUNA_RACE, RACE, RACE_DIGEST, digest_of, search
+from tests.support.program import FAULTS, JOB, NO_PLOTS, OPTUNA_RACE, RACE, RACE_DIGEST, SEARCHED, digest_of
+from tictactoe.experiment.fingerprint import search_name
 from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
 from tictactoe.process.processes import PREFIX
+from tictactoe.settings import load
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 SAVED_OFTEN = {"PYTHONPATH": FAULTS, "FAULT": "save:0.5 plots:none"}
 LONG = ("--num-samples", "2", "--seeds", "16", "--games", "1000000", "--num-cpus", "2")
 """A search whose trials are saved before they end, even if on a machine twice as fast."""
+LONG_DIGEST = "sha256:82c9b9384f5076171a900a6f75d0d9082f12e8de33e8f44ebf7405ca0e1eac6f"
+"""Of that search, left alone."""
 SHORT = ("--num-samples", "4", "--seeds", "16", "--games", "5000", "--num-cpus", "2")
 """A search to be ended after its trials."""
 NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-
-
-@pytest.fixture(scope="module")
-def long_digest(joined: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of `LONG`, left alone."""
-    return digest_of(search(tmp_path_factory.mktemp("long"), *LONG, **joined))
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -177,7 +176,7 @@ def test_optuna_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, long_digest: str, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, tmp_path: Path) -> None:
     process = program(*LONG, **SAVED_OFTEN)
     wait_for_state(process, tmp_path)
     working = [child for child in descendants(process) if "QLearningTrial" in "".join(child.cmdline())]
@@ -190,13 +189,14 @@ def test_a_killed_worker_costs_a_retry_from_the_checkpoint(program: Start, long_
     assert "is tried again" in output
     assert "\x1b" not in output and "(raylet" not in output  # Ray's own words on it
     assert re.search(r"trial_0000\d  goes on after [\d,]{7,} games", output)
-    assert digest_of(output) == long_digest
+    assert digest_of(output) == LONG_DIGEST
 
 
 @pytest.mark.slow
-def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
-    program: Start, finish: Run, joined: dict[str, str], expected: str, summary: Callable[[], dict[str, Any]]
+def test_a_killed_raylet_is_noticed_and_a_signal_to_the_whole_process_group_is_an_interruption(
+    program: Start, finish: Run, joined: dict[str, str], summary: Callable[[], dict[str, Any]], expected: str
 ) -> None:
+    """After each of them the search can go on."""
     process = program(*JOB)
     read_until(process, r"\[2/8\]")
     children = descendants(process)
@@ -208,6 +208,16 @@ def test_a_killed_raylet_is_noticed_and_the_search_can_go_on(
     assert "error: Ray's raylet died; finished trials are kept: run the same command again to go on" in errors.splitlines()
     assert summary()["status"] == "failed"
     assert all_end(children)
+
+    process = program(*JOB, under=("setsid",))
+    read_until(process, r"\[[3-7]/8\]")
+    assert os.getpgid(process.pid) == process.pid
+    os.killpg(process.pid, signal.SIGHUP)  # as when the terminal is closed
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert output.splitlines()[-1].startswith("interrupted; finished trials are kept: run the same command again")
+    assert summary()["status"] == "interrupted"
+
     code, output, _ = finish(*JOB, **joined)
     assert (code, digest_of(output)) == (0, expected)
 
@@ -295,8 +305,13 @@ def is_possible(*command: str) -> bool:
 
 
 @pytest.mark.slow
-def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(program: Start, tmp_path: Path, expected: str) -> None:
-    """Results are in a file system of their own, of 8 MB, in a mount namespace of its own that `sleep` keeps."""
+def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
+    program: Start, joined: dict[str, str], tmp_path: Path, expected: str
+) -> None:
+    """Results are in a file system of their own, of 8 MB, in a mount namespace of its own that `sleep` keeps.
+
+    A Ray of the search's own has its processes there, too: they find it full, and with a timeout read-only.
+    """
     if not is_possible(*NAMESPACE, "true"):
         pytest.skip("needs a mount namespace")
     results = tmp_path / "results"
@@ -310,7 +325,8 @@ def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(program:
             kept = 0
             for fault in ("full", "read-only", "read-only, with a timeout"):
                 options = (*JOB, "--trial-timeout", "100") if "timeout" in fault else JOB
-                process = program(*options, under=within, WANDB_MODE="disabled")
+                variables = joined if fault == "read-only" else {"WANDB_MODE": "disabled"}
+                process = program(*options, under=within, **variables)
                 output = read_until(process, rf"\[{kept + 1 if kept else 2}/8\]")
                 if fault == "full":
                     fill(inside / "filler")
@@ -330,7 +346,7 @@ def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(program:
                 (journal,) = inside.glob("*/journal.jsonl")
                 assert journal.read_bytes().count(b"\n") > kept
                 kept = journal.read_bytes().count(b"\n")
-            process = program(*JOB, under=within, WANDB_MODE="disabled")
+            process = program(*JOB, under=within, **joined)
             output, errors = process.communicate(timeout=100)
             assert (process.returncode, errors) == (0, "")
             assert 4 <= kept == finished_already(output)
@@ -363,14 +379,16 @@ def damage(path: Path, at: float) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_named_and_made_again(finish: Run, joined: dict[str, str], expected: str, tmp_path: Path) -> None:
-    assert finish(*JOB, **joined)[0] == 0
-    folder = folder_of(tmp_path)
+def test_damaged_files_are_named_and_made_again(finish: Run, joined: dict[str, str], searched: Path, tmp_path: Path) -> None:
+    """Of a search whose name says what its lost search.json would say."""
+    folder = tmp_path / "results" / search_name(load([*SEARCHED], {}))
+    shutil.copytree(searched / "small", folder)
+    expected = digest_of((searched.parent / "output").read_text())
     written = {name: (folder / name).read_bytes() for name in ("trials.csv", "policy.json")}
 
     damage(folder / "policy.json", 0.5)
     (folder / "trials.csv").write_bytes(written["trials.csv"][:200])
-    code, output, _ = finish(*JOB, **joined)
+    code, output, _ = finish(*SEARCHED, **joined)
     assert code == 0
     assert "note: policy.json is missing or damaged" in output and "note: trials.csv is missing or damaged" in output
     assert "finished [" not in output
@@ -379,7 +397,7 @@ def test_damaged_files_are_named_and_made_again(finish: Run, joined: dict[str, s
 
     content = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(content | {"digest": "sha256:" + "0" * 64}))
-    code, output, _ = finish(*JOB, **joined)
+    code, output, _ = finish(*SEARCHED, **joined)
     assert code == 0
     assert "note: summary.json is damaged: written again" in output
     assert digest_of(output) == expected
@@ -388,18 +406,18 @@ def test_damaged_files_are_named_and_made_again(finish: Run, joined: dict[str, s
     (folder / "summary.json").write_text("{")
     (folder / "search.json").unlink()
     (folder / "lock").write_bytes(b"\0")
-    code, output, _ = finish(*JOB, **joined)
+    code, output, _ = finish(*SEARCHED, **joined)
     assert code == 0
     assert re.search(r"note: journal.jsonl, line \d, was damaged", output)
     assert "note: search.json is missing or damaged" in output
     assert len(re.findall(r"finished \[", output)) == 1
     assert digest_of(output) == expected
-    assert "note:" not in finish(*JOB)[1]
+    assert "note:" not in finish(*SEARCHED)[1]
 
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(
-    program: Start, finish: Run, joined: dict[str, str], long_digest: str, tmp_path: Path
+    program: Start, finish: Run, joined: dict[str, str], tmp_path: Path
 ) -> None:
     process = program(*LONG, **SAVED_OFTEN)
     saved = wait_for_state(process, tmp_path)
@@ -412,7 +430,7 @@ def test_a_damaged_checkpoint_is_named_and_the_trial_starts_over(
     assert code == 0
     trial = saved.stem.rpartition("_")[0]  # without the round
     assert f"{trial}  {saved.name} is damaged" in output
-    assert digest_of(output) == long_digest
+    assert digest_of(output) == LONG_DIGEST
 
 
 @pytest.mark.slow
@@ -436,31 +454,15 @@ def test_what_an_earlier_attempt_has_learned_is_no_share_of_this_ones_time(
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_whole_process_group_is_an_interruption(
-    program: Start, finish: Run, joined: dict[str, str], summary: Callable[[], dict[str, Any]], expected: str
-) -> None:
-    process = program(*JOB, under=("setsid",))
-    read_until(process, r"\[2/8\]")
-    assert os.getpgid(process.pid) == process.pid
-    os.killpg(process.pid, signal.SIGHUP)  # as when the terminal is closed
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 75
-    assert output.splitlines()[-1].startswith("interrupted; finished trials are kept: run the same command again")
-    assert summary()["status"] == "interrupted"
-    code, output, _ = finish(*JOB, **joined)
-    assert (code, digest_of(output)) == (0, expected)
-
-
-@pytest.mark.slow
 def test_a_second_process_is_refused_while_the_first_lives(program: Start, finish: Run, joined: dict[str, str]) -> None:
-    first = program(*JOB, "--hold")
+    first = program(*JOB, "--hold", **joined)
     read_until(first, "search 3x3x3")
     code, _, errors = finish(*JOB)
     assert code == 2
     assert "is in use by another search" in errors
     first.kill()
     first.wait()
-    assert finish(*JOB, **joined)[0] == 0
+    read_until(program(*JOB, **joined), "search 3x3x3")
 
 
 @pytest.mark.slow
