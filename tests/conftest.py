@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.program import JOB_DIGEST, OPTUNA_RACE, ROOT, SEARCHED, clean_environment, digest_of, search
+from tests.support.program import JOB_DIGEST, NO_PLOTS, OPTUNA_RACE, ROOT, SEARCHED, clean_environment, digest_of, search
 from tests.support.running_ray import running_ray
 
 hypothesis.settings.register_profile("default", deadline=None)  # compiling takes its time, once
@@ -70,10 +70,11 @@ def finish(program: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple
 def joined() -> Iterator[dict[str, str]]:
     """Variables with which the program joins a Ray that the tests share: for those that are not about Ray's start or stop.
 
-    Its workers do not have the variables of the program. W&B, which takes a second to import, is left out.
+    Its workers do not have the variables of the program. W&B, which takes a second to import, is left out, and so are the
+    report's plots.
     """
     with running_ray(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32)) as variables:
-        yield variables | {"WANDB_DISABLED": "true"}
+        yield variables | NO_PLOTS | {"WANDB_DISABLED": "true"}
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def test_a_search_killed_in_its_selection_goes_on_there(
     (folder,) = undisturbed.iterdir()
     expected = json.loads((folder / "summary.json").read_text())
 
-    process = program(*options)
+    process = program(*options, **joined)
     stores = list[Path]()
     while not stores and process.poll() is None:
         time.sleep(0.05)

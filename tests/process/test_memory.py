@@ -104,7 +104,7 @@ def test_how_many_trials_fit() -> None:
 def test_many_cpus_and_little_memory(program: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     """As in the README's container on a large machine."""
     with little_memory(1_280) as group:
-        options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "20000")
+        options = ("--num-cpus", "64", "--num-samples", "12", "--seeds", "8", "--games", "5000")
         process = program(*options, under=inside(group), WANDB_MODE="disabled")
         output, errors = process.communicate(timeout=200)
         assert (process.returncode, errors) == (0, "")

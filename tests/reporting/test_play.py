@@ -267,16 +267,17 @@ def test_a_terminal_that_is_gone_is_the_end_of_input(session: Callable[..., Sess
 @pytest.mark.slow
 def test_4x4x4(session: Callable[..., Session], joined: dict[str, str], tmp_path: Path) -> None:
     search(tmp_path, "--board", "4x4x4", "--num-samples", "1", "--seeds", "1", "--games", "410000", **joined)
-    for terminal in (False, True):
-        run = session(tmp_path / "results", terminal, "--as", "O")
-        play_a_game(run, Board.parse("4x4x4"), 1, random.Random(0))
-        run.send("y\n")
-        play_a_game(run, Board.parse("4x4x4"), 0, random.Random(1))
-        run.send("y\n")
+    runs = [session(tmp_path / "results", terminal, "--as", "O") for terminal in (False, True)]  # side by side
+    for seat in (1, 0):
+        for run in runs:
+            play_a_game(run, Board.parse("4x4x4"), seat, random.Random(1 - seat))
+            run.send("y\n")
+    for run in runs:
         run.until(PROMPT)
         run.send("v\n")
+    for run in runs:
         run.until(PROMPT, 120)
         run.send("v\n")
         run.until(PROMPT)
-        run.send("\x03" if terminal else "q\n")
+        run.send("\x03" if run.terminal else "q\n")
         assert run.end() == 0

@@ -9,13 +9,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-JOB = ("--num-samples", "8", "--seeds", "80", "--games", "20000", "--num-cpus", "2")
-"""A search long enough to be disturbed."""
-JOB_DIGEST = "sha256:e056ca75214c1aa4a8291ad5a52cc548d5d12e4d3db51c8b033fffb870966130"
+FAULTS = str(ROOT / "tests" / "support" / "faults")
+"""On PYTHONPATH it makes the program heed FAULT."""
+NO_PLOTS = {"PYTHONPATH": FAULTS, "FAULT": "plots:none"}
+"""Variables that spare a search the plots of its report, which take some five seconds."""
+JOB = ("--num-samples", "8", "--seeds", "240", "--games", "5000", "--num-cpus", "2")
+"""A search long enough to be disturbed, in its trials: they have many seeds of few games, of which finalists get no more."""
+JOB_DIGEST = "sha256:6fc9999a07a446bd9df43cfcae66d3d996108335879c3685a04ff6c0a46bade9"
 """Of that search, however it is run: recorded, since running it first would take half a minute in each suite."""
-RACE = ("--num-samples", "240", "--seeds", "8", "--games", "20000", "--num-cpus", "2")
-"""A race of three rounds, with three looks at its finalists. (`JOB` has so few trials that all of them play everything.)"""
-RACE_DIGEST = "sha256:a9dd39b7cba5957e3b51d7c0d7d13e72810c917769d65fc0c5d48129128fa4a9"
+RACE = ("--num-samples", "240", "--seeds", "8", "--games", "10000", "--num-cpus", "2")
+"""A race of three rounds, with three looks at its finalists, and a confirmation of two blocks.
+
+`JOB` has so few trials that all of them play everything.
+"""
+RACE_DIGEST = "sha256:c859f3177dc01ef3217a4cb8c6ce5243dc4bc9b7eb91360b00236775dc661884"
 """Of that search, however it is run."""
 OPTUNA_RACE = (*RACE, "--search", "optuna", "--num-samples", "64")
 """A race of two rounds, the first of which Optuna suggests in eight generations."""

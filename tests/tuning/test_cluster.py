@@ -17,10 +17,13 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from numba.core import caching
 
 from tests.support import records as made
-from tests.support.program import ROOT, clean_environment
+from tests.support.program import FAULTS, NO_PLOTS, ROOT, clean_environment
+from tictactoe.core import compiled
 from tictactoe.errors import UserError
+from tictactoe.experiment.replicates import warm_up
 from tictactoe.process import code
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import cluster, gcs, meeting
@@ -78,6 +81,16 @@ def left_in(temporary: Path, within: float = 15.0) -> list[str]:
     return [path.name for path in left]
 
 
+def kernels_for(root: Path, cache: Path) -> Path:
+    """Put what has been compiled of this package there for a copy of it, where each process would take seconds to do so."""
+    warm_up("3x3x3")
+    kernels = Path(compiled.folder() or "")
+    locator: Any = caching._CacheLocator
+    here, there = (locator.get_suitable_cache_subpath(str(of / "tictactoe" / "core" / "a.py")) for of in (ROOT, root))
+    shutil.copytree(kernels / here, cache / kernels.name / there)
+    return cache
+
+
 @pytest.mark.slow
 def test_any_folder_will_do_nobody_else_is_listened_to_and_a_ray_that_dies_while_held_is_told(
     start: Start, tmp_path: Path, temporary: Path
@@ -89,9 +102,14 @@ def test_any_folder_will_do_nobody_else_is_listened_to_and_a_ray_that_dies_while
     (root / ".venv").symlink_to(sys.prefix)
     (temporary / strange).mkdir()
     python = str(root / ".venv" / "bin" / Path(sys.executable).name)
-    compiled = str(ROOT / "tictactoe" / "core" / "__pycache__")
     process = start(
-        *TINY, "--hold", root=root, python=python, temporary=temporary / strange, NUMBA_CACHE_DIR=compiled, PYTHONPATH=""
+        *TINY,
+        "--hold",
+        root=root,
+        python=python,
+        temporary=temporary / strange,
+        NUMBA_CACHE_DIR=str(kernels_for(root, tmp_path / "kernels")),
+        PYTHONPATH="",
     )
     assert process.stdout is not None
     output = ""
@@ -129,8 +147,7 @@ def test_a_deep_check_tries_a_trial_and_leaves_nothing(start: Start, tmp_path: P
 @pytest.mark.slow
 def test_workers_that_die_as_they_start_are_told_with_the_reason(start: Start, temporary: Path) -> None:
     short = "from tictactoe.tuning import workers as w; w.PATIENCE_SECONDS = 3; w.NONE_SECONDS = 8; w.SLOW_SECONDS = 40"
-    faults = str(ROOT / "tests" / "support" / "faults")
-    process = start(*TINY, temporary=temporary, code=short, FAULT="workers", PYTHONPATH=faults)
+    process = start(*TINY, temporary=temporary, code=short, FAULT="workers", PYTHONPATH=FAULTS)
     output, errors = process.communicate(timeout=120)
     (line,) = errors.splitlines()
     assert process.returncode == 1
@@ -174,7 +191,7 @@ def test_a_ray_without_tokens_is_refused_before_the_first_trial(start: Start, te
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output, errors.count("\n")) == (2, "", 1)
         assert errors.startswith(f"error: RAY_ADDRESS {address}: that Ray was started without tokens")
-        process = start(*TINY, temporary=temporary, RAY_ADDRESS=address, RAY_AUTH_MODE="disabled")
+        process = start(*TINY, temporary=temporary, RAY_ADDRESS=address, RAY_AUTH_MODE="disabled", **NO_PLOTS)
         output, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
     finally:

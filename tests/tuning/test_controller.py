@@ -135,9 +135,11 @@ def test_processes_are_kept_while_nothing_is_to_be_run(tuned: Callable[..., Tune
 
 
 @pytest.mark.slow
-def test_processes_are_kept_from_round_to_round(finish: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_processes_are_kept_from_round_to_round(
+    finish: Callable[..., tuple[int, str, str]], joined: dict[str, str], tmp_path: Path
+) -> None:
     """While a round's last trial runs, nobody waits for the other process; to start it again would take seconds."""
-    assert finish("--num-samples", "24", "--seeds", "8", "--games", "20000", "--num-cpus", "2")[0] == 0
+    assert finish("--num-samples", "24", "--seeds", "8", "--games", "20000", "--num-cpus", "2", **joined)[0] == 0
     (journal,) = (tmp_path / "results").glob("*/journal.jsonl")
     records, _ = read_rounds(journal.parent)
     workers = [{record.worker for record in records if record.round == number} for number in (0, 1)]

@@ -1,8 +1,11 @@
 """Makes trials of the real program go wrong: put this folder on PYTHONPATH, and KIND:INDEX, or several of them, into FAULT.
 
-With FAULT=workers all of Ray's workers die as they start. With FAULT=save:SECONDS trials are saved that often, with
-FAULT=sleep:SECONDS each of them sleeps so long before it learns: nothing goes wrong. With FAULT=FILE:LINES the driver is killed
-as soon as a journal of that name has so many lines on the disk.
+With FAULT=workers all of Ray's workers die as they start. With FAULT=FILE:LINES the driver is killed as soon as a journal of
+that name has so many lines on the disk.
+
+Of others nothing goes wrong. With FAULT=save:SECONDS trials are saved that often, with FAULT=sleep:SECONDS each of them sleeps
+so long before it learns, and with FAULT=hung:SECONDS a trial that hangs is ended so long after its time is up. With
+FAULT=plots:none the report is written without its plots, which take a third of a small search's time.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ def change_trial(module: Any) -> None:
     for value, kind in kinds.items():
         if kind == "save":
             module.CHECKPOINT_SECONDS = float(value)
+        if kind == "hung":
+            module.HUNG_SECONDS = float(value)
     train = module.QLearningTrial._train
 
     def faulty(self: Any, until: float) -> Any:
@@ -78,10 +83,21 @@ def change_journal(module: Any) -> None:
     module.Journal.append = deadly
 
 
+def change_report(module: Any) -> None:
+    """In the driver. Of the chapters those stay that have no plots; matplotlib is not imported."""
+    if ("plots", "none") in faults():
+        module.make_chapters = lambda results: [
+            module.Chapter("The winner", "winner.html"),
+            module.Chapter("Play against it", "play.html"),
+            module.Chapter("The same again", "again.html"),
+        ]
+
+
 CHANGES: dict[str, Callable[[Any], None]] = {
     "tictactoe.experiment.replicates": change_replicates,
     "tictactoe.tuning.trial": change_trial,
     "tictactoe.experiment.journal": change_journal,
+    "tictactoe.reporting.report.page": change_report,
 }
 
 
