@@ -43,7 +43,7 @@ LOOK_SECONDS = 1.0
 def main() -> None:
     commands = parser(__doc__, repetitions=3, seconds=30)
     commands.add_argument("--share", type=float, nargs="*", default=[1.0, 0.5], help="CPUs of a measured node (default: 1 0.5)")
-    commands.add_argument("--slots", type=int, nargs="*", default=[16, 64], help="simulated ones (default: 16 64); each takes 150 MiB")
+    commands.add_argument("--slots", type=int, nargs="*", default=[16, 64], help="simulated ones, of 150 MiB (default: 16 64)")
     commands.add_argument("--trial", type=float, nargs="*", default=[1.0, 10.0], help="seconds that they sleep (default: 1 10)")
     commands.add_argument("--plot", type=Path, help="also draw the speed-up, light and dark, in this folder")
     options = commands.parse_args()
