@@ -54,26 +54,21 @@ class Cluster:
 @contextmanager
 def cluster(nodes: Sequence[Node], variables: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """Start a head without CPUs and these nodes, whose processes get `variables`; end them all afterwards."""
-    with tempfile.TemporaryDirectory(prefix="s") as temporary:  # with a short name, for Ray's sockets
+    # The folder has a short name, for Ray's sockets.
+    with tempfile.TemporaryDirectory(prefix="s") as temporary, ExitStack() as started:
         port, dashboard = _free_ports(2)
         address = f"{socket.gethostbyname(socket.gethostname())}:{port}"
         shared = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "PYTHONPATH": str(ROOT)}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TICTACTOE_", "RAY_"))}
         environment = kept | QUIET | shared
-        started: list[subprocess.Popen[str]] = []
-        stack = ExitStack()
-        try:
-            head = ("--head", "--port", port, "--num-cpus", "0", "--dashboard-port", dashboard, "--temp-dir", temporary)
-            started.append(_start(head, environment))
-            for node in nodes:
-                joins = ("--address", address, "--num-cpus", str(node.cpus))
-                group = None if node.share is None else stack.enter_context(limited_group("cpu", int(node.share * 100_000)))
-                started.append(_start(joins, environment | dict(variables or {}), group))
-            yield Cluster(shared | {"RAY_ADDRESS": address}, psutil.Process(started[0].pid))
-        finally:
-            for process in reversed(started):
-                _end(process)
-            stack.close()
+        options = ("--head", "--port", port, "--num-cpus", "0", "--dashboard-port", dashboard, "--temp-dir", temporary)
+        head = _start(options, environment)
+        started.callback(_end, head)
+        for node in nodes:
+            joins = ("--address", address, "--num-cpus", str(node.cpus))
+            group = None if node.share is None else started.enter_context(limited_group("cpu", int(node.share * 100_000)))
+            started.callback(_end, _start(joins, environment | dict(variables or {}), group))
+        yield Cluster(shared | {"RAY_ADDRESS": address}, psutil.Process(head.pid))
 
 
 def _free_ports(number: int) -> list[str]:

@@ -26,13 +26,13 @@ import psutil
 from benchmarks.cluster import Cluster, Node, cluster
 from benchmarks.common import ROOT, parser, search, show, write
 from benchmarks.scaling_plot import draw
+from tests.support.program import FAULTS
 
 LONG = ("--scheduler", "none", "--num-samples", "32", "--seeds", "12", "--games", "500000")
 SEARCHES = {"default": (), "long trials": LONG}
 CPUS_PER_TRIAL = 0.1
 SLOTS_PER_NODE = 8
 """Of the simulated ones, at most."""
-FAULTS = ROOT / "tests" / "support" / "faults"
 ENDLESS = ("--scheduler", "none", "--num-samples", "100000", "--seeds", "1", "--games", "1000")
 """A search of trials that take a millisecond, and what they sleep."""
 FILL_SECONDS = 600.0
@@ -78,7 +78,7 @@ def measure(name: str, share: float, repetitions: int) -> list[dict[str, Any]]:
 
 def simulate(slots: int, trial: float, seconds: float) -> dict[str, Any]:
     """A search on so many slots, of trials that sleep so long, looked at for some seconds from when all slots are at work."""
-    asleep = {"FAULT": f"sleep:{trial:g}", "PYTHONPATH": os.pathsep.join((str(FAULTS), str(ROOT)))}
+    asleep = {"FAULT": f"sleep:{trial:g}", "PYTHONPATH": os.pathsep.join((FAULTS, str(ROOT)))}
     nodes = [Node(-(-share // 10)) for share in _shares(slots)]
     with cluster(nodes, asleep) as ray, tempfile.TemporaryDirectory() as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("TICTACTOE_", "RAY_"))}
