@@ -20,6 +20,7 @@ from rich.console import Console
 
 from tests.support import records as made
 from tests.support.cgroup import write_cgroup
+from tests.support.processes import free_port
 from tictactoe import situation
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
@@ -61,12 +62,6 @@ def taken() -> Iterator[int]:
         server.bind(("127.0.0.1", 0))
         server.listen()
         yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def test_nothing_is_fatal_on_a_plain_machine(check: Callable[..., Preflight], tmp_path: Path) -> None:
