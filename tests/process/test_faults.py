@@ -473,7 +473,7 @@ def test_a_second_process_is_refused_while_the_first_lives(program: Start, finis
     assert "is in use by another search" in errors
     first.kill()
     first.wait()
-    read_until(program(*JOB, **joined), "search 3x3x3")
+    assert finish(*JOB, **joined)[0] == 0
 
 
 @pytest.mark.slow

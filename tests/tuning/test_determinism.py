@@ -66,8 +66,8 @@ def test_optuna_suggests_the_same_at_any_concurrency(
 
 
 @pytest.mark.slow
-def test_the_default_search_has_the_digest_of_the_readme(finish: Run, joined: dict[str, str]) -> None:
-    code, output, _ = finish(**joined)
+def test_the_default_search_has_the_digest_of_the_readme(finish: Run) -> None:
+    code, output, _ = finish()
     assert (code, digest_of(output)) == (0, published_digest())
 
 
