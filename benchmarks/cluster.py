@@ -65,7 +65,8 @@ def cluster(nodes: Sequence[Node], variables: Mapping[str, str] | None = None) -
         head = _start(options, environment)
         started.callback(_end, head)
         for node in nodes:
-            joins = ("--address", address, "--num-cpus", str(node.cpus))
+            # As our workers. Each log monitor would look at the files of all nodes here, since they share a folder.
+            joins = ("--address", address, "--num-cpus", str(node.cpus), "--include-log-monitor=false")
             group = None if node.share is None else started.enter_context(limited_group("cpu", int(node.share * 100_000)))
             started.callback(_end, _start(joins, environment | dict(variables or {}), group))
         yield Cluster(shared | {"RAY_ADDRESS": address}, psutil.Process(head.pid))
