@@ -14,7 +14,7 @@ from tests.support.program import digest_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 SEARCH = ("--scheduler", "none", "--num-samples", "80", "--seeds", "240", "--games", "20000")
-"""A search of trials of two or three seconds. Twice as many as are finished when the last thing is done to it: machines differ."""
+"""A search of trials of two or three seconds. When the last thing is done to it, half of them are finished: machines differ."""
 DIGEST = "sha256:1f73d9643b8c2799afe7ce2d0202783798f360a0de60496f8bcbb777d8dee56e"
 """Of the same search in one container, left alone: `docker run --rm IMAGE python /app/main.py --no-hold` and these options."""
 AT_WORK_S, LEFT_S, KILLED_S, SILENT_S = 10.0, 5.0, 5.0, 25.0
