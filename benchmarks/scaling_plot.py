@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from tictactoe.reporting.report.drawing import style
 
 SIZE = 8.0, 4.4
 """Inches."""
-COLOURS = ("#0084d1", "#e69f00", "#009e73", "#cc79a7")
-"""After Okabe & Ito, 2008."""
+COLOURS = ("#0084d1", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+"""After Okabe & Ito, 2008. With more lines they come again."""
 
 
 def draw(measured: Sequence[dict[str, Any]], simulated: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -35,7 +35,7 @@ def draw(measured: Sequence[dict[str, Any]], simulated: Sequence[dict[str, Any]]
         with style(), matplotlib.rc_context(colours(theme) | {"svg.fonttype": "path"}):
             figure = Figure(figsize=SIZE, layout="constrained")
             axes = figure.add_subplot()
-            for (label, rows, key), colour in zip(lines, COLOURS, strict=False):
+            for (label, rows, key), colour in zip(lines, cycle(COLOURS), strict=False):
                 of_it: dict[str, Any] = (
                     {"linestyle": "--", "marker": "o", "markerfacecolor": "none"} if key == "slots" else {"marker": "s"}
                 )
