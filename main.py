@@ -1,6 +1,7 @@
 """Hyperparameter search over self-play Q-learning: settings -> preflight -> Ray -> trials -> finalists -> results -> hold.
 
-`main.py report` and `main.py play` look at what a finished search has left. `main.py worker` joins a search on another machine.
+`main.py status` says what a search is doing, `main.py report` and `main.py play` look at what a finished one has left.
+`main.py worker` joins a search on another machine.
 Exit codes: 0 finished, 1 failed, 2 bad input or failed preflight, 75 interrupted and saved.
 """
 
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tictactoe.experiment.folder import Folder
+    from tictactoe.experiment.tally import Tally
     from tictactoe.process.preflight import Preflight
     from tictactoe.reporting.probe import Probe
     from tictactoe.settings import Settings
@@ -96,8 +99,11 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
     """Run, resume or re-print the search that the settings describe; then hold the dashboard if asked to."""
     began = time.monotonic()
     interrupt.words = f"interrupted; {settings.kept}"
+    from tictactoe.experiment import journal
     from tictactoe.experiment.fingerprint import search_name
     from tictactoe.experiment.folder import Folder
+    from tictactoe.experiment.rounds import rounds, standing
+    from tictactoe.experiment.tally import Tally
     from tictactoe.reporting import leaderboard
 
     with Folder(settings.results_dir / search_name(settings), settings) as folder:
@@ -110,24 +116,31 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                 leaderboard.show(console, folder.path)
                 return FINISHED
         folder.require_hope()
-        from tictactoe.tuning import cluster
+        from tictactoe.tuning import cluster, metrics
         from tictactoe.tuning import search as tuning  # noqa: F401 - seconds now; more once Ray's processes want the CPUs
 
-        with cluster.stopped_at_end(folder.path):
+        with cluster.stopped_at_end(folder.path), ExitStack() as published:
             with folder.unfinished_until_written(interrupt.event.is_set):
                 probe.start()
-                dashboard = cluster.Launch(settings, preflight.num_cpus, preflight.port).wait(interrupt, console.print)
+                dashboard = cluster.Launch(settings, preflight).wait(interrupt, console.print)
                 if dashboard is not None:
                     notes = [*preflight.notes, probe.result()[1]]
                     leaderboard.show_start(console, folder.path.name, dashboard, preflight, notes)
-                    finished = finished or carry_out(
-                        settings, preflight.max_concurrent, folder, probe, interrupt, console, began
-                    )
+                    tally = Tally(settings, folder.path)
+                    published.enter_context(metrics.published(tally, folder.path, bool(settings.metrics_port)))
+                    if finished:
+                        tally.search_started(standing(rounds(settings), *journal.read_rounds(folder.path)))
+                        tally.enter("results")
+                    else:
+                        finished = carry_out(
+                            settings, preflight.max_concurrent, folder, probe, interrupt, console, tally, began
+                        )
             if not finished:
                 interrupt.say()
                 return INTERRUPTED
             leaderboard.show(console, folder.path)
             if settings.hold and dashboard is not None:
+                tally.enter("held")
                 console.print(f"the dashboard stays at {situation.here().dashboard(dashboard)} until Ctrl-C or SIGTERM")
                 with cluster.watched(
                     lambda why: ray_failed(f"{why}, and the dashboard with it; the results are whole", interrupt)
@@ -143,12 +156,13 @@ def carry_out(
     probe: Probe,
     interrupt: Interrupt,
     console: Console,
+    tally: Tally,
     began: float,
 ) -> bool:
     """Run the missing trials, then the finalists on fresh seeds; write results and report.
 
-    `own_slots`: trials that this machine has memory for, None for as many as its CPUs. Returns whether that was done: it was
-    not where the search is interrupted.
+    `own_slots`: trials that this machine has memory for, None for as many as its CPUs. `tally` hears of all. Returns whether
+    that was done: it was not where the search is interrupted.
     """
     from tictactoe.experiment import journal, results, selection, summary
     from tictactoe.experiment.rounds import rounds
@@ -169,18 +183,22 @@ def carry_out(
         ray_failed(f"{why}; {settings.kept}", interrupt)
 
     with Tracker(probe, rounds(settings), folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
+        tally.backlog = lambda: tracker.backlog
         with cluster.watched(lost), Nodes(settings, own_slots, console.print) as nodes:
             with Reporter(console, rounds(settings), summary_line) as reporter:
+                tally.seconds_left = reporter.seconds_left
                 started = time.monotonic()
                 with workers.awaited(lost, console.print, nodes) as heard:
-                    observers = [LagNote(settings, console.print), reporter, tracker, heard]
+                    observers = [LagNote(settings, console.print), reporter, tracker, heard, tally]
                     outcome = tuning.run(settings, folder.path, interrupt, observers, nodes)
             if outcome is None:
                 return False
-            replays = Replays(settings, interrupt, folder.path, nodes, console.print)
+            tally.enter("finalists")
+            replays = Replays(settings, interrupt, folder.path, nodes, console.print, [tally])
             selected = selection.select(settings, outcome.records, outcome.cost.games, replays, console.print)
         if selected is None:
             return False
+        tally.enter("results")
         cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)
         content, learner = results.compile_results(folder.path, settings, outcome, selected, cost)
@@ -213,7 +231,7 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
     began = time.monotonic()
     with cluster.stopped_at_end(None):
         folder = processes.temporary_folders()[0]  # which is removed however this ends
-        dashboard = cluster.Launch(tiny, preflight.num_cpus, preflight.port).wait(interrupt, console.print)
+        dashboard = cluster.Launch(tiny, preflight).wait(interrupt, console.print)
         if dashboard is not None:
             lap(f"Ray started, with its dashboard at {dashboard},")
             began = time.monotonic()

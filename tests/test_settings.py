@@ -166,7 +166,9 @@ def test_every_option_is_in_the_help_and_in_the_example_file() -> None:
             continue
         if name == "command":
             continue
-        assert {"play_as": "--as X|O", "head": "HEAD[:PORT]"}.get(name, "--" + name.replace("_", "-")) in text
+        assert {"play_as": "--as X|O", "head": "HEAD[:PORT]", "json_output": "--json"}.get(
+            name, "--" + name.replace("_", "-")
+        ) in text
         default = "" if field.default is None else str(field.default).removesuffix(".0")
         default = default.lower() if isinstance(field.default, bool) else default
         assert f"#TICTACTOE_{name.upper()}={default}\n" in example
@@ -176,9 +178,12 @@ def test_the_help_names_every_command_and_a_command_has_only_its_options() -> No
     text = settings.parser().format_help()
     for command, (_, _, metavar, _, options) in settings.COMMANDS.items():
         assert f"main.py {command} [{metavar}]" in text
-        listed = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
+        listed = re.findall(r"--(?!no-)[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
         assert sorted(
-            {"--help", *("--as" if name == "play_as" else "--" + name.replace("_", "-") for name in options)}
+            {
+                "--help",
+                *({"play_as": "--as", "json_output": "--json"}.get(name, "--" + name.replace("_", "-")) for name in options),
+            }
         ) == sorted({*listed})
     assert "--as" not in text
 

@@ -1,4 +1,7 @@
-"""What can be done with a finished search: look at it, and play against its winner. Nothing here starts Ray."""
+"""What can be done with a search from outside: see how it is, look at what it has left, and play against its winner.
+
+Nothing here starts Ray.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tictactoe.errors import UserError
+from tictactoe.experiment import status as statuses
 from tictactoe.experiment import summary
 from tictactoe.process.interrupt import INTERRUPTED, Interrupt
 from tictactoe.settings import Settings
@@ -24,6 +28,15 @@ LISTED = 5
 
 def run(settings: Settings, interrupt: Interrupt, console: Console) -> int:
     """Carry out the settings' command; returns the exit code. Raises UserError when there is no such search."""
+    if settings.command == "status":
+        from tictactoe.reporting import status
+
+        view = status.look(find_any(settings.results_dir, settings.name))
+        if settings.json_output:
+            print(status.as_json(view))
+        else:
+            status.show(console, view)
+        return view.exit_code
     folder = find(settings.results_dir, settings.name)
     for number in interrupt.signals:
         signal.signal(number, signal.default_int_handler)
@@ -84,6 +97,21 @@ def find(results_dir: Path, name: str | None) -> Path:
     names = ", ".join(folder.name for folder in finished[:LISTED]) or "none"
     more = f" and {len(finished) - LISTED} more" if len(finished) > LISTED else ""
     raise UserError(f"NAME {name!r}: {problem}; finished ones: {names}{more}")
+
+
+def find_any(results_dir: Path, name: str | None) -> Path:
+    """The same of a search in any state; without a name the one whose files are the newest."""
+    there = {path.parent: path.stat().st_mtime for path in sorted(results_dir.glob(f"*/{summary.FILE}"))}
+    there |= {path.parent: path.stat().st_mtime for path in results_dir.glob(f"*/{statuses.FILE}")}
+    if name is None:
+        if there:
+            return max(there, key=lambda folder: there[folder])
+        raise UserError(f"no search in {results_dir}; run one with `python main.py`, or name another --results-dir")
+    if (folder := _folder(results_dir, name)) is not None:
+        return folder
+    newest = sorted(there, key=lambda folder: there[folder], reverse=True)
+    names = ", ".join(folder.name for folder in newest[:LISTED]) or "none"
+    raise UserError(f"NAME {name!r}: no such search in {results_dir}; the newest ones: {names}")
 
 
 def _folder(results_dir: Path, name: str) -> Path | None:

@@ -20,6 +20,8 @@ from tictactoe.env_file import PREFIX, is_placeholder, is_word
 from tictactoe.errors import UserError
 
 CLUSTER_PORT = 6379
+METRICS_PORT = 9464
+"""The usual one of OpenTelemetry's exporter for Prometheus, which Ray's is."""
 
 
 class Command(NamedTuple):
@@ -38,16 +40,24 @@ _NAME = ("name", "NAME", "name of the search, or path of its folder (default: th
 COMMANDS = {
     "report": Command("Make the report of a finished search again.", *_NAME, ("results_dir",)),
     "play": Command("Play against the winner of a finished search.", *_NAME, ("play_as", "results_dir")),
+    "status": Command(
+        "Say what a search is doing, or what has become of it. "
+        "Exit codes: 0 it runs or has finished, 1 it has failed or fallen silent, 75 it was interrupted.",
+        "name",
+        "NAME",
+        "name of the search, or path of its folder (default: the newest one)",
+        ("json_output", "results_dir"),
+    ),
     "worker": Command(
         "Join the search that `main.py --cluster` runs on another machine.",
         "head",
         "HEAD[:PORT]",
         f"that machine, and the search's --cluster-port (default: {CLUSTER_PORT}); TICTACTOE_HEAD where it is not named here",
-        ("num_cpus", "node_address"),
+        ("num_cpus", "node_address", "metrics_port"),
     ),
 }
 _SECRETS = ("wandb_api_key", "ray_auth_token")
-_FLAGS = {"play_as": "--as"}
+_FLAGS = {"play_as": "--as", "json_output": "--json"}
 _TEXTS = ("name", "head")
 """Of these `none` is a value like any other."""
 _NO_SETTINGS = ("ENV_FILE", "NUMBA_CACHE", "STARTED_BY")
@@ -61,7 +71,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    command: Literal["search", "report", "play", "worker"] = "search"
+    command: Literal["search", "report", "play", "status", "worker"] = "search"
     board: str = Field("3x3x3", description="rows x columns x marks in a row to win, up to 16 cells")
     num_samples: int = Field(1024, ge=1, le=100_000, description="configurations to try")
     seeds: int = Field(
@@ -107,6 +117,9 @@ class Settings(BaseSettings):
     deep: bool = Field(False, description="with --check: also start Ray and run one tiny trial, about half a minute")
     dashboard_host: str = Field("127.0.0.1", description="address that the Ray dashboard listens on")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard")
+    metrics_port: int = Field(
+        METRICS_PORT, ge=0, le=65535, description="port of this machine's metrics, for Prometheus; 0 for none"
+    )
     cluster: bool = Field(
         False, description="let other machines join the search, each by `main.py worker`; needs RAY_AUTH_TOKEN on all of them"
     )
@@ -115,6 +128,7 @@ class Settings(BaseSettings):
         None, description="IP address at which the other machines reach this one (default: that of the default route)"
     )
     head: str | None = Field(None, description="of a worker: HOST or HOST:PORT of the search to join")
+    json_output: bool = Field(False, description="as JSON, for scripts")
     play_as: Literal["X", "O"] = Field("X", description="your side in the first game; X begins")
     wandb_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("WANDB_API_KEY"))
     ray_auth_token: SecretStr | None = Field(None, validation_alias=AliasChoices("RAY_AUTH_TOKEN"))
@@ -275,7 +289,7 @@ def parser(command: str = "search") -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     for name in Settings.model_fields:
-        if name not in ("command", "head", "play_as", *_SECRETS):
+        if name not in ("command", "head", "play_as", "json_output", *_SECRETS):
             _add_option(result, name)
     for other, of_it in COMMANDS.items():
         result.add_argument_group(f"main.py {other} [{of_it.metavar}]", f"{of_it.about} See main.py {other} --help")

@@ -24,7 +24,7 @@ from tests.support.processes import free_port
 from tictactoe import situation
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import environment, memory, preflight
+from tictactoe.process import environment, memory, ports, preflight
 from tictactoe.process.preflight import Preflight, inspect
 from tictactoe.situation import Situation
 
@@ -325,7 +325,7 @@ def test_an_address_of_no_ray(check: Callable[..., Preflight], monkeypatch: pyte
 def test_a_taken_port_is_fatal_where_it_was_named_or_others_rely_on_it(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int, host: str
 ) -> None:
-    monkeypatch.setattr(preflight, "PORT_SECONDS", 0.3)
+    monkeypatch.setattr(ports, "PORT_SECONDS", 0.3)
     result = check(dashboard_port=taken, dashboard_host=host)
     assert result.fatal == [f"--dashboard-port {taken} on {host}: taken; name a free one, or end what holds it"]
 
@@ -352,7 +352,7 @@ def test_what_is_another_rays_affair(check: Callable[..., Preflight], monkeypatc
 def test_a_head_that_others_can_join(
     check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: int
 ) -> None:
-    monkeypatch.setattr(preflight, "PORT_SECONDS", 0.3)
+    monkeypatch.setattr(ports, "PORT_SECONDS", 0.3)
     here = partial(check, cluster=True, node_address="127.0.0.1")
     port = free_port()
     (message,) = here(cluster_port=port).fatal
@@ -391,6 +391,7 @@ def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.Ca
         "note: small",
         "CPUs for trials: 2",
         "dashboard: port 8266",
+        "metrics: none",
         "dashboard's sign-in: the token that `cat /a/file` prints; from /a/file",
         "W&B: offline, as WANDB_MODE says",
         "variables of other tools that are set:",

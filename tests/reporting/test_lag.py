@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.records import settings
+from tests.support.records import settings, standing
 from tictactoe.reporting.lag import LagNote
 
 WHOLE = {"search": "optuna", "scheduler": "none"}
@@ -16,7 +16,7 @@ def said(slots: list[int], **options: Any) -> list[str]:
     """What is said of a search in which so many slots there are, one after another."""
     lines = list[str]()
     note = LagNote(settings(**options), lines.append)
-    note.search_started([], [])
+    note.search_started(standing())
     for number in slots:
         note.slots_changed(number)
     return lines

@@ -64,7 +64,7 @@ def test_one_line_in_three_seconds_for_each_running_trial_and_always_one_at_its_
     clock = Clock()
     shown, output = reporter(clock)
     with shown:
-        shown.search_started([], [])
+        shown.search_started(made.standing())
         for index in (0, 1):
             shown.trial_started(index, made.config(index))
         for second in range(1, 11):
@@ -85,7 +85,7 @@ def test_one_line_in_three_seconds_for_each_running_trial_and_always_one_at_its_
 def test_time_left_counts_running_trials_and_not_the_resumed_ones() -> None:
     clock = Clock()
     shown, output = reporter(clock)
-    shown.search_started([record(0)], [])
+    shown.search_started(made.standing([record(0)]))
     assert "1 of 4 trials are finished already" in output.getvalue()
     assert shown.time_left() == ""
     shown.trial_started(1, made.config(1))
@@ -99,7 +99,7 @@ def test_time_left_counts_running_trials_and_not_the_resumed_ones() -> None:
 
 def test_the_best_so_far_used_its_whole_budget() -> None:
     shown, _ = reporter(Clock())
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     for index, (mean_log, stopped) in enumerate([(7.0, False), (5.0, True), (6.0, False), (6.5, False)]):
         shown.trial_finished(record(index, mean_log, stopped))
     assert shown.best is not None
@@ -110,7 +110,7 @@ def test_a_terminal_gets_a_live_table() -> None:
     clock = Clock()
     shown, output = reporter(clock, terminal=True)
     with shown:
-        shown.search_started([], [])
+        shown.search_started(made.standing())
         shown.trial_started(0, made.config(0))
         shown.trial_reported(0, halfway(0.5), final=False)
         shown.trial_finished(record(1))
@@ -125,7 +125,7 @@ def test_a_terminal_gets_a_live_table() -> None:
 def test_time_left_goes_by_the_trials_and_not_by_what_went_before_them() -> None:
     clock = Clock()
     shown, _ = reporter(clock)
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     clock.now = 100
     for index in (0, 1):
         shown.trial_started(index, made.config(index))
@@ -139,7 +139,7 @@ def test_time_left_goes_by_the_trials_and_not_by_what_went_before_them() -> None
 def test_trials_that_failed_earlier_are_told_and_count_as_ended() -> None:
     clock = Clock()
     shown, output = reporter(clock)
-    shown.search_started([record(0)], [made.failure(1), made.failure(2)])
+    shown.search_started(made.standing([record(0)], [made.failure(1), made.failure(2)]))
     assert output.getvalue().splitlines() == [
         "1 of 4 trials are finished already",
         "2 trials failed earlier; --retry-failed runs them again",
@@ -163,7 +163,7 @@ def test_a_race_has_two_lines_a_round_and_lines_of_trials_in_the_last_one_only()
     clock = Clock()
     shown, output = reporter(clock, rounds=RACE)
     with shown:
-        shown.search_started([], [])
+        shown.search_started(made.standing())
         for number in range(3):
             run_round(shown, clock, number, 0.01)
     lines = output.getvalue().splitlines()
@@ -182,7 +182,7 @@ def test_a_race_has_two_lines_a_round_and_lines_of_trials_in_the_last_one_only()
 
 def test_the_best_of_a_round_in_which_nobody_is_solved_on_every_seed_has_a_lower_bound() -> None:
     shown, output = reporter(Clock(), rounds=RACE)
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     shown.round_started(0, RACE[0], 3)
     shown.round_finished(0, [replace(of_round(0, 7), solved=0)])
     assert output.getvalue().endswith("1 go on, best trial_00007, geometric mean at least 403 games\n")
@@ -191,7 +191,7 @@ def test_the_best_of_a_round_in_which_nobody_is_solved_on_every_seed_has_a_lower
 def test_a_long_round_says_how_far_it_is() -> None:
     clock = Clock()
     shown, output = reporter(clock, rounds=RACE)
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     run_round(shown, clock, 0, 1.0)
     told = output.getvalue().splitlines()[1:-1]
     assert len(told) == 40 // LINE_SECONDS
@@ -201,7 +201,7 @@ def test_a_long_round_says_how_far_it_is() -> None:
 def test_time_left_of_a_race_goes_by_games() -> None:
     clock = Clock()
     shown, _ = reporter(clock, rounds=RACE)
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     run_round(shown, clock, 0, 1.0)
     assert shown.time_left() == f"{18_000 // 100 // 60}:{18_000 // 100 % 60:02d} left"  # 4,000 games took 40 s
     shown.round_started(1, RACE[1], 3)
@@ -214,7 +214,7 @@ def test_time_left_of_a_race_goes_by_games() -> None:
 def test_at_the_beginning_nobody_knows_how_long_it_takes() -> None:
     clock = Clock()
     shown, _ = reporter(clock, rounds=RACE)
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     shown.round_started(0, RACE[0], 3)
     for index in range(20):
         shown.trial_started(index, made.config(index))
@@ -228,7 +228,7 @@ def test_a_race_goes_on_where_it_was(ended: int) -> None:
     clock = Clock()
     shown, output = reporter(clock, rounds=RACE)
     before = [of_round(1 if index < ended else 0, index) for index in range(39)]
-    shown.search_started(before, [made.failure(39)])
+    shown.search_started(made.standing(before, [made.failure(39)]))
     shown.round_started(0, RACE[0], 3)
     shown.round_finished(0, before)
     shown.round_started(1, RACE[1], 3)
@@ -246,7 +246,7 @@ def test_the_live_table_of_a_race_says_which_round_runs() -> None:
     clock = Clock()
     shown, output = reporter(clock, terminal=True, rounds=RACE)
     with shown:
-        shown.search_started([], [])
+        shown.search_started(made.standing())
         run_round(shown, clock, 0, 0.01)
         shown.round_started(1, RACE[1], 3)
         assert shown._live is not None
@@ -257,7 +257,7 @@ def test_the_live_table_of_a_race_says_which_round_runs() -> None:
 def test_time_left_goes_by_the_slots_that_there_were_and_those_that_there_are() -> None:
     clock = Clock()
     shown, output = reporter(clock, rounds=(Round(trials=10, seeds=2, games=made.BUDGET),))
-    shown.search_started([], [])
+    shown.search_started(made.standing())
     shown.slots_changed(1)
     clock.now = 100.0
     shown.trial_started(0, made.config(0))
@@ -284,7 +284,7 @@ def test_the_live_table_says_how_many_slots_there_are() -> None:
     clock = Clock()
     shown, output = reporter(clock, terminal=True)
     with shown:
-        shown.search_started([], [])
+        shown.search_started(made.standing())
         for slots, words in ((1, "1 slot "), (12, "12 slots "), (0, "waiting for a node")):
             shown.slots_changed(slots)
             assert shown._live is not None

@@ -16,6 +16,7 @@ from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.objective import bounds, mean_log, par10
 from tictactoe.experiment.record import Failure, NodeEvent, Progress, Record, Replay, part
 from tictactoe.experiment.replicates import median
+from tictactoe.experiment.rounds import Standing
 from tictactoe.experiment.summary import (
     DIGEST_VERSION,
     Best,
@@ -44,6 +45,11 @@ def settings(**options: Any) -> Settings:
 def config(index: int) -> Hyperparameters:
     """A configuration that no other index has."""
     return Hyperparameters(replay="backward", q_init=0.1 + index / 1_000)
+
+
+def standing(records: Sequence[Record] = (), failures: Sequence[Failure] = (), number: int = 0) -> Standing:
+    """How far a search is of which these trials have ended."""
+    return Standing([*records], [*failures], number, [])
 
 
 def record(index: int = 0, games_to_optimal: Sequence[int | None] = (400, 500), budget: int = BUDGET, **values: Any) -> Record:

@@ -26,6 +26,7 @@ from tictactoe.errors import UserError
 from tictactoe.experiment.replicates import warm_up
 from tictactoe.process import code
 from tictactoe.process.interrupt import Interrupt
+from tictactoe.process.preflight import Preflight
 from tictactoe.tuning import cluster, gcs, meeting
 
 RESULTS = "re s#u%20l?t$s"
@@ -210,7 +211,7 @@ def test_a_port_that_was_taken_since_preflight_looked(monkeypatch: pytest.Monkey
         interrupt = Interrupt()
         monkeypatch.setattr(interrupt, "reinstall", lambda: None)  # the signals are the tests' own
         try:
-            address = cluster.Launch(made.settings(), 1, taken).wait(interrupt, print)
+            address = cluster.Launch(made.settings(), Preflight(1, taken)).wait(interrupt, print)
             assert address is not None and re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
             assert taken < int(address.rpartition(":")[2]) <= taken + cluster.PORT_TRIES
             head_and_worker_hear_of_each_other(ray.get_runtime_context().gcs_address)

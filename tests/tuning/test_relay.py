@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, part
-from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.tuning import relay as relays
 from tictactoe.tuning.relay import Relay
 from tictactoe.tuning.trial import AGAIN, NODE_LOST, Batch, Report, state_file
@@ -55,7 +55,7 @@ class Listener(Observer):
         self.events.append(event)
         self.written.append([entry.index for entry in journals.trials(self.folder).read()])
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+    def search_started(self, before: Standing) -> None:
         self._hear("search")
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:

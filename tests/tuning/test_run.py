@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from tictactoe.tuning.trial import state_file
 class Started(Observer):
     """An observer that keeps what was there at the start."""
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+    def search_started(self, before: Standing) -> None:
+        records, failures = before.latest
         self.finished = [record.index for record in records]
         self.failed = [failure.index for failure in failures]
 

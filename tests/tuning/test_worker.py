@@ -22,6 +22,7 @@ from tictactoe.errors import UserError
 from tictactoe.process import code, memory, processes
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.memory import Room
+from tictactoe.process.preflight import Preflight
 from tictactoe.settings import load
 from tictactoe.tuning import gcs as real
 from tictactoe.tuning import meeting, worker
@@ -47,7 +48,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worke
     monkeypatch.setattr(memory, "room", lambda: Room(100_000, None))
 
     def start(address: str, cpus: int = 2, say: Callable[[str], None] = lambda line: None) -> Worker:
-        return Worker(load(["worker", address, "--node-address", "127.0.0.1"], {}), cpus, Interrupt(), say)
+        return Worker(load(["worker", address, "--node-address", "127.0.0.1"], {}), Preflight(cpus, 0), Interrupt(), say)
 
     return start
 

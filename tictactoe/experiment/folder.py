@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from tictactoe.experiment.summary import Summary, Unfinished
 from tictactoe.settings import Settings
 from tictactoe.text import count
 
+LOOKS, LOOK_SECONDS = 3, 0.02
+"""So often, and so long apart, a lock is tried that somebody may hold who only looks whether it is held."""
 REMEDY = "choose another --name, or --fresh to move it aside"
 
 
@@ -178,6 +181,25 @@ def _mend(entries: journal.Journal[Any], lost: str) -> list[str]:
     return [f"{entries.path.name}, line {number}, was damaged: {lost}" for number in damaged]
 
 
+def in_use_since(path: Path) -> float | None:
+    """When the search that has the folder at the moment took it, in seconds since 1970; None where none has."""
+    with suppress(OSError), (path / "lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.fstat(file.fileno()).st_mtime
+    return None
+
+
+def _take(file: IO[str]) -> None:
+    """Lock a file. Raises BlockingIOError where another search has it: who but looks has it for no time."""
+    for _ in range(LOOKS):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(LOOK_SECONDS)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _lock(path: Path) -> IO[str]:
     try:
         file = (path / "lock").open("w")
@@ -186,7 +208,7 @@ def _lock(path: Path) -> IO[str]:
             f"{path} cannot be written to ({error.strerror}); run as the user it belongs to, or choose another --name"
         ) from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file)
         if not os.path.samestat(os.fstat(file.fileno()), (path / "lock").stat()):  # moved aside by another just now
             raise BlockingIOError
     except BlockingIOError:

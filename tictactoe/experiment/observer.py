@@ -1,4 +1,4 @@
-"""Who wants to hear of a search while it runs: progress, W&B, the race itself."""
+"""Who wants to hear of a search while it runs: progress, W&B, metrics, the race itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tictactoe.core.learner import Hyperparameters
-from tictactoe.experiment.record import Failure, Progress, Record
-from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay
+from tictactoe.experiment.rounds import Round, Standing
 
 
 class Observer(Protocol):
@@ -16,8 +16,12 @@ class Observer(Protocol):
     Who inherits from it need not listen to all.
     """
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
-        """The trials that earlier attempts have finished, and those that have failed and are not run again."""
+    def search_started(self, before: Standing) -> None:
+        """How far earlier attempts have come. Failures that are run again are not among those it knows."""
+        return
+
+    def node_changed(self, event: NodeEvent) -> None:
+        """A node has joined or was lost; at first those that are there before the first trial."""
         return
 
     def slots_changed(self, slots: int) -> None:
@@ -46,4 +50,12 @@ class Observer(Protocol):
 
     def trial_noted(self, index: int, text: str) -> None:
         """Something that the user should know of a trial."""
+        return
+
+    def trial_retried(self, index: int, cause: Cause) -> None:
+        """A trial, or some of its fresh replicates, is run again, since what ran it was lost."""
+        return
+
+    def replicates_finished(self, replay: Replay) -> None:
+        """Some fresh replicates of a trial have ended."""
         return

@@ -28,6 +28,9 @@ and of every file that is read again, so that no search mixes two meanings under
 GamesToOptimal = tuple[int | None, ...]
 """Games to optimal by replicate, None where unsolved."""
 
+Cause = Literal["node", "memory", "timeout", "process"]
+"""Why a trial is run again: its node was lost, or its process was ended for want of memory, by its watchdog, or otherwise."""
+
 T = TypeVar("T")
 
 

@@ -6,10 +6,8 @@ import errno
 import math
 import os
 import shlex
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from rich.console import Console
 from tictactoe import situation
 from tictactoe.core.game import Board
 from tictactoe.errors import UserError
-from tictactoe.process import memory, node, ray_address
+from tictactoe.process import memory, node, ports, ray_address
 from tictactoe.process.cgroup import CGROUP, usable_cpus
 from tictactoe.process.environment import provide_token, session_folder, temporary_folder, token_is_given
 from tictactoe.process.resources import shares
@@ -29,8 +27,6 @@ from tictactoe.text import count
 
 SMALL_SHM_MIB = 120
 """Less room in /dev/shm than that, and the object store (`tuning/cluster.py`) goes elsewhere."""
-PORT_SECONDS = 3.0
-"""How long a named port is waited for, which a run that was killed just now may still hold."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a look, no file
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -43,6 +39,8 @@ class Preflight:
     """CPUs for Ray."""
     port: int
     """Port for the dashboard."""
+    metrics_port: int = 0
+    """Port for metrics; 0 for none."""
     max_concurrent: int | None = None
     """Trials at a time, where there is memory for fewer than the CPUs and settings allow."""
     token_source: str = ""
@@ -98,7 +96,9 @@ def inspect(settings: Settings, cgroup: Path = CGROUP, shm: Path = SHARED_MEMORY
         _encryption(preflight)
         _slots(preflight, settings, cgroup)
         _shared_memory(preflight, shm)
-        _free_port(preflight, settings)
+        _dashboard_port(preflight, settings)
+        if not preflight.fatal:  # an address that will not do has been told
+            _metrics_port(preflight, settings, _node_host(settings) if settings.cluster else node.LOOPBACK)
     return preflight
 
 
@@ -111,6 +111,8 @@ def inspect_worker(settings: Settings, cgroup: Path = CGROUP) -> Preflight:
     _interpreter(preflight)
     _session_folder(preflight)
     _encryption(preflight)
+    if not preflight.fatal:
+        _metrics_port(preflight, settings, _node_host(settings))
     return preflight
 
 
@@ -124,6 +126,7 @@ def show(console: Console, preflight: Preflight, tracking: str, decisions: Seque
     else:
         console.print(f"CPUs for trials: {preflight.num_cpus}")
         console.print(f"dashboard: port {preflight.port}")
+        console.print(f"metrics: port {preflight.metrics_port}" if preflight.metrics_port else "metrics: none")
     console.print(f"dashboard's sign-in: {preflight.token}")
     console.print(tracking)
     if decisions:
@@ -287,48 +290,48 @@ def _cluster(preflight: Preflight, settings: Settings) -> None:
     preflight.notes += node.notes(settings)
     if problems:
         return
-    own, port = node.address(settings.node_address), settings.cluster_port
-    host = own if node.is_loopback(own) else "::" if ":" in own else "0.0.0.0"  # noqa: S104 - as Ray listens there
-    if not _becomes_free(host, port):
+    port = settings.cluster_port
+    if not ports.becomes_free(_node_host(settings), port):
         preflight.fatal.append(f"--cluster-port {port}: taken; name a free one, here and to the workers, or end what holds it")
     node.tell_ray_of_head(settings)
 
 
-def _free_port(preflight: Preflight, settings: Settings) -> None:
+def _dashboard_port(preflight: Preflight, settings: Settings) -> None:
     """Take the next free port where nobody has named one and nobody outside relies on it."""
     host, first = settings.dashboard_host, settings.dashboard_port
-    named = port_is_fixed(settings)
     try:
-        if named:
-            _becomes_free(host, first)
-        for port in range(first, min(first + (1 if named else 50), 65536)):
-            if _is_free(host, port):
-                preflight.port = port
-                if port != first:
-                    preflight.notes.append(f"port {first} is taken: the dashboard is on {port}")
-                return
-        preflight.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
+        port = ports.first_free(host, first, port_is_fixed(settings))
     except (OSError, TypeError, UnicodeError) as error:  # the latter two for texts that are no host names
         option = f"--dashboard-port {first}" if getattr(error, "errno", 0) == errno.EACCES else f"--dashboard-host {host}"
         preflight.fatal.append(f"{option}: cannot be listened on ({getattr(error, 'strerror', None) or error}); name another")
+        return
+    if port is None:
+        preflight.fatal.append(f"--dashboard-port {first} on {host}: taken; name a free one, or end what holds it")
+        return
+    preflight.port = port
+    if port != first:
+        preflight.notes.append(f"port {first} is taken: the dashboard is on {port}")
 
 
-def _becomes_free(host: str, port: int) -> bool:
-    """Wait a little for a named port; whether it is free then. Raises OSError as `_is_free`."""
-    end = time.monotonic() + PORT_SECONDS
-    while not (free := _is_free(host, port)) and time.monotonic() < end:
-        time.sleep(0.1)
-    return free
-
-
-def _is_free(host: str, port: int) -> bool:
-    """Raises OSError when it cannot be listened on whoever else does."""
+def _metrics_port(preflight: Preflight, settings: Settings, host: str) -> None:
+    """The same of the port for metrics, unless they are switched off. Ray listens at `host`."""
+    first = settings.metrics_port
+    if not first:
+        return
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        port = ports.first_free(host, first, "metrics_port" in settings.model_fields_set)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return False
-    return True
+        preflight.fatal.append(f"--metrics-port {first}: cannot be listened on ({error.strerror}); name another, or 0 for none")
+        return
+    if port is None:
+        preflight.fatal.append(f"--metrics-port {first}: taken; name a free one, or 0 for none, or end what holds it")
+        return
+    preflight.metrics_port = port
+    if port != first:
+        preflight.notes.append(f"port {first} is taken: metrics are on {port}")
+
+
+def _node_host(settings: Settings) -> str:
+    """Where the Ray of a node among others listens."""
+    own = node.address(settings.node_address)
+    return own if node.is_loopback(own) else "::" if ":" in own else "0.0.0.0"  # noqa: S104 - as Ray listens there

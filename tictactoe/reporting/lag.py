@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Record
-from tictactoe.experiment.rounds import lags
+from tictactoe.experiment.rounds import Standing, lags
 from tictactoe.settings import Settings
 from tictactoe.text import count
 
@@ -19,7 +18,7 @@ class LagNote(Observer):
         self._over = not lags(settings)
         """Whether there is nothing to say, or nothing any more."""
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+    def search_started(self, before: Standing) -> None:
         """`--max-concurrent` may ask for more than there can be, whatever slots there are."""
         self.slots_changed(self._settings.max_concurrent or 0)
 

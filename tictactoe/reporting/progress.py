@@ -16,7 +16,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, Scores
-from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.text import count, games, percent, trial_name
 
 LINE_SECONDS = 3.0
@@ -96,8 +96,9 @@ class Reporter(Observer):
         """Whether trials have lines of their own."""
         return self.number == len(self.rounds) - 1
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+    def search_started(self, before: Standing) -> None:
         """Hear of the trials of earlier attempts."""
+        records, failures = before.latest
         self.round_start = self.clock()
         self._before = [*records, *failures]
         self.ended = self._ended_before(0)
@@ -178,22 +179,28 @@ class Reporter(Observer):
         self.console.print(f"{trial_name(index)}  {text}")
 
     def time_left(self) -> str:
+        """The search's time left, in words; empty where nothing is known of it."""
+        if self.slots == 0:
+            return "waiting for a node"
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+    def seconds_left(self) -> float | None:
         """Estimate of the search's time left, from the games of this round so far and those that the rounds have still to play.
 
-        As many games are played in a slot's second as so far, in the slots that there are now. Empty at the beginning: until
+        As many games are played in a slot's second as so far, in the slots that there are now. None at the beginning: until
         then little is known but how long processes take to start.
         """
         if not self.slots:
-            return "" if self.slots is None else "waiting for a node"
-        running = _games(self.round) * sum(state.share for state in self.running.values())
+            return None
+        running = _games(self.round) * sum(state.share for state in list(self.running.values()))
         left = _games(self.round) * (self.round.trials - self.ended) - running
         left += sum(_games(later) * later.trials for later in self.rounds[self.number + 1 :])
         everything = sum(_games(one) * one.trials for one in self.rounds)
         worked = self.played + running
         if worked <= 0 or not 0 < left <= (1 - LITTLE) * everything:
-            return ""
-        seconds = self._slot_seconds() / worked * left / self.slots
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+            return None
+        return self._slot_seconds() / worked * left / self.slots
 
     def _slot_seconds(self) -> float:
         """Of all slots that there have been, since the first trial of this round in this attempt began."""

@@ -31,7 +31,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, Scores, names, part, to_json
 from tictactoe.experiment.results import COLUMNS
-from tictactoe.experiment.rounds import Round
+from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.reporting.probe import RUN_EACH_UP_TO, Probe, sync_command
 from tictactoe.reporting.stages import Stage, reached, stages
 from tictactoe.text import reason, trial_name
@@ -84,8 +84,12 @@ class Tracker(Observer):
         self._probe = probe
         self._shared = rounds[-1].trials > RUN_EACH_UP_TO
         self._round, self._last = 0, len(rounds) - 1
+        self._began = time.monotonic()
         self._slots: list[tuple[float, int]] = []
         """When, on the monotonic clock, how many slots there were: the corners of a line of steps."""
+        self._best: Record | None = None
+        self._course: list[tuple[float, float]] = []
+        """When, on the same clock, the best geometric mean so far became what it is."""
         self._waiting: list[Record] = []
         self._lost = False
         self._leave = leave
@@ -115,7 +119,7 @@ class Tracker(Observer):
             remedy = f"; `{self._sync_command()}` sends what is missing there" if begun else ""
             self._console.print(f"W&B: {self.failure}{remedy}")
 
-    def search_started(self, records: Sequence[Record], failures: Sequence[Failure]) -> None:
+    def search_started(self, before: Standing) -> None:
         """Write the runs of finished trials that an earlier attempt did not come to write.
 
         Folders that a kill has left without any data are removed: `wandb sync` would stop at them.
@@ -126,7 +130,8 @@ class Tracker(Observer):
                 if data.stat().st_size <= EMPTY_BYTES:
                     shutil.rmtree(data.parent, ignore_errors=True)
             written = set(self._written.read_text(errors="replace").split())
-        for record in records:
+        for record in before.latest[0]:
+            self._compare(record)
             if str(record.index) in written or record.round < self._last:
                 continue
             if self._shared:
@@ -157,6 +162,7 @@ class Tracker(Observer):
         self._put(self._log, index, numbers)
 
     def trial_finished(self, record: Record) -> None:
+        self._compare(record)
         if self._has_runs:
             self._put(self._collect if self._shared else self._finish, record)
 
@@ -164,16 +170,26 @@ class Tracker(Observer):
         self._put(self._fail, failure)
 
     @property
+    def backlog(self) -> int:
+        """Things still to be written."""
+        return self._queue.qsize()
+
+    @property
     def _has_runs(self) -> bool:
         """Whether trials of the round at hand have runs."""
         return self._round == self._last
 
     def search_finished(self, summary: Summary, records: Sequence[Record], files: list[Path]) -> None:
-        """Write the run of the whole search: its slots over time, its trials and stages as tables, its files as an artifact."""
+        """Write the run of the whole search: slots and best so far over time, trials and stages as tables, and its files."""
         self._put(self._finish_waiting)
         if self._slots:
             self._slots.append((time.monotonic(), self._slots[-1][1]))
         self._put(self._summarise, summary, records, files)
+
+    def _compare(self, record: Record) -> None:
+        if self._best is None or record.rank < self._best.rank:
+            self._best = record
+            self._course.append((time.monotonic(), record.geometric_mean))
 
     def _close(self) -> None:
         """Wait for what is still to be written, as long as the server answers; what it would not have goes to local files."""
@@ -195,7 +211,7 @@ class Tracker(Observer):
                 moved = time.monotonic()
             if not announced and time.monotonic() > began + ANNOUNCE_SECONDS:
                 announced = True
-                self._console.print(f"W&B: {self._queue.qsize()} more things to write; Ctrl-C does without them")
+                self._console.print(f"W&B: {self.backlog} more things to write; Ctrl-C does without them")
         if self._thread.is_alive():
             self.failure = "not all is written"
             _end_service()
@@ -335,9 +351,10 @@ class Tracker(Observer):
         for path in files:
             artifact.add_file(str(path))
         try:
-            run.define_metric("slots", step_metric="seconds")
-            for at, slots in self._slots:
-                run.log({"seconds": at - self._slots[0][0], "slots": slots})
+            for name, line in (("slots", self._slots), ("best_geometric_mean", self._course)):
+                run.define_metric(name, step_metric="seconds")
+                for at, value in line:
+                    run.log({"seconds": at - self._began, name: value})
             run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
             run.log({"leaderboard": leaderboard, "stages": steps} | pages)
             run.log_artifact(artifact)

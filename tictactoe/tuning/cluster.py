@@ -21,7 +21,7 @@ from ray._private import worker
 from tictactoe.errors import UserError
 from tictactoe.process import node, processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.process.preflight import SHARED_MEMORY, port_is_fixed
+from tictactoe.process.preflight import SHARED_MEMORY, Preflight, port_is_fixed
 from tictactoe.settings import Settings
 from tictactoe.tuning import existing, gcs, logs, meeting
 from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
@@ -51,7 +51,7 @@ class Launch:
     Closes what an earlier session in this process left.
     """
 
-    def __init__(self, settings: Settings, num_cpus: int, port: int) -> None:
+    def __init__(self, settings: Settings, preflight: Preflight) -> None:
         if ray.is_initialized():
             ray.shutdown()
         self._settings = settings
@@ -63,10 +63,11 @@ class Launch:
         }
         if not self._existing:
             arguments |= {
-                "num_cpus": num_cpus,
+                "num_cpus": preflight.num_cpus,
                 "include_dashboard": True,
                 "dashboard_host": _LONG_FORM.get(settings.dashboard_host, settings.dashboard_host),
-                "dashboard_port": port,
+                "dashboard_port": preflight.port,
+                "_metrics_export_port": preflight.metrics_port or None,  # without one of ours Ray takes any
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
             if settings.cluster:

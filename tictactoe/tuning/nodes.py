@@ -275,6 +275,8 @@ class Nodes:
         self._lines += 1
         with suppress(OSError):  # as in `begin`
             self._journal.append(entry)
+        for observer in self._observers:
+            observer.node_changed(entry)
 
     def _tell(self) -> None:
         self._told = self.slots

@@ -14,13 +14,14 @@ from ray import tune
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record, names
+from tictactoe.experiment.record import Cause, Failure, Progress, Record, names
 from tictactoe.process.cgroup import memory_kills
 from tictactoe.settings import Settings
 from tictactoe.tuning.trial import AGAIN, NODE_LOST, Batch, Report, state_file
 
 KILL_SECONDS = 30.0
 """So long after the kernel has ended a process for want of memory, Ray may tell that a trial's was lost."""
+WANT_OF_MEMORY = "its process was ended for want of memory"
 
 
 class Relay(tune.Callback):
@@ -105,8 +106,12 @@ class Relay(tune.Callback):
             # What has ended the process was its watchdog, most likely: the next process on it need not run into it again.
             with suppress(OSError):
                 state_file(self._state_dir, index, trial.config["batch"].number).with_suffix(".hung").write_text(reason)
+        cause: Cause = "timeout" if late else "process"
+        if reason in (NODE_LOST, WANT_OF_MEMORY):
+            cause = "node" if reason == NODE_LOST else "memory"
         for observer in self._observers:
             observer.trial_noted(index, f"is tried again: {reason}")
+            observer.trial_retried(index, cause)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """What runs in a process that is lost again and again has failed; what waited for it in its batch has not."""
@@ -124,7 +129,7 @@ class Relay(tune.Callback):
         self._look_for_kills()
         while self._killed_at:
             if time.monotonic() - self._killed_at.popleft() < KILL_SECONDS:
-                return "its process was ended for want of memory"
+                return WANT_OF_MEMORY
         return reason
 
     def _running(self, trial: Any) -> int:

@@ -14,7 +14,8 @@ import ray
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.journal import replays
-from tictactoe.experiment.record import GamesToOptimal, Record, Replay, Task
+from tictactoe.experiment.observer import Observer
+from tictactoe.experiment.record import Cause, GamesToOptimal, Record, Replay, Task
 from tictactoe.experiment.replicates import warm_up
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
@@ -55,9 +56,15 @@ class Replays:
     """Runs configurations of a search on seeds of the race and of the confirmation, or takes them from its fresh.jsonl."""
 
     def __init__(
-        self, settings: Settings, interrupt: Interrupt, folder: Path, nodes: Nodes, say: Callable[[str], None]
+        self,
+        settings: Settings,
+        interrupt: Interrupt,
+        folder: Path,
+        nodes: Nodes,
+        say: Callable[[str], None],
+        observers: Sequence[Observer] = (),
     ) -> None:
-        self._settings, self._interrupt, self._nodes = settings, interrupt, nodes
+        self._settings, self._interrupt, self._nodes, self._observers = settings, interrupt, nodes, observers
         self._task = Task(settings.board, settings.seeds, settings.games, settings.seed, curve=False)
         self._games: dict[tuple[Stream, Hyperparameters, int], int | None] = {}
         """Games to optimal by stream, configuration and seed."""
@@ -206,16 +213,21 @@ class Replays:
         self._journal.append(replay)
         self._lines += 1
         self._add(replay)
+        for observer in self._observers:
+            observer.replicates_finished(replay)
         with suppress(OSError):  # only now can the block do without its saved state
             self._state(stream, record, block.seeds).unlink(missing_ok=True)
         return True
 
     def _may_run_again(self, block: Block) -> bool:
         """Count that a block was lost; whether that has not happened too often."""
-        if block.node is not None and self._nodes.is_lost(block.node):
+        cause: Cause = "node" if block.node is not None and self._nodes.is_lost(block.node) else "process"
+        if cause == "node":
             block.lost_nodes += 1
         else:
             block.lost_processes += 1
+        for observer in self._observers:
+            observer.trial_retried(block.record.index, cause)
         return block.lost_nodes <= LOST_NODE_RETRIES and block.lost_processes <= LOST_WORKER_RETRIES
 
     def _add(self, replay: Replay) -> None:

@@ -50,7 +50,7 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     attempt = 1 + max((entry.attempt for entry in [*entries, *events.read()]), default=0)
     before = _standing(settings, entries, lambda failure: failure.is_final(settings))
     for observer in observers:
-        observer.search_started(*before.latest)
+        observer.search_started(before)
     start = time.monotonic()
     if before.missing and not interrupt.event.is_set():
         _fit(settings, folder, attempt, before, interrupt, observers, nodes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import ray
+from ray.util.metrics import Counter
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tictactoe import files
@@ -39,6 +40,7 @@ class States:
         self._home = home
         self.here = not home or ray.get_runtime_context().get_node_id() == home
         self._sent: ray.ObjectRef[None] | None = None
+        self._bytes = None if self.here else Counter("tictactoe_state_sent_bytes", "Packed states sent to the head")
 
     def save(self, replicates: Replicates, path: Path, attempt: str = "") -> str | None:
         """Save what they have learned; returns what is worth telling of it. Raises OSError where the disk is here, and full."""
@@ -61,6 +63,8 @@ class States:
             return f"its state of more than {MOST_MIB} MiB stays on its node: if that is lost, the trial starts over"
         task = ray.remote(keep).options(num_cpus=0, scheduling_strategy=on(self._home))
         self._sent = task.remote(str(path), replicates.played, content.getvalue())
+        if self._bytes:
+            self._bytes.inc(content.tell())
         return problem
 
     def load(self, path: Path) -> Path | BinaryIO | None:

@@ -18,7 +18,7 @@ from tictactoe.core.game import Board
 from tictactoe.errors import UserError
 from tictactoe.process import code, memory, node, processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
-from tictactoe.process.preflight import inspect_worker
+from tictactoe.process.preflight import Preflight, inspect_worker
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count
@@ -64,7 +64,7 @@ def run(settings: Settings, interrupt: Interrupt, say: Callable[[str], None]) ->
     interrupt.exit_code, interrupt.words = 0, ""
     reaper.start(None)
     try:
-        Worker(settings, preflight.num_cpus, interrupt, say).work()
+        Worker(settings, preflight, interrupt, say).work()
     finally:
         processes.remove_temporary_folders()
     return 0
@@ -73,9 +73,10 @@ def run(settings: Settings, interrupt: Interrupt, say: Callable[[str], None]) ->
 class Worker:
     """A node of the search at `settings.head`, again and again."""
 
-    def __init__(self, settings: Settings, cpus: int, interrupt: Interrupt, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, preflight: Preflight, interrupt: Interrupt, say: Callable[[str], None]) -> None:
         assert settings.head is not None
-        self._target, self._cpus = settings.head, cpus
+        self._target, self._cpus = settings.head, preflight.num_cpus
+        self._metrics_port = preflight.metrics_port
         self._named = settings.node_address
         self._stopped, self._say = interrupt.event, say
         self._folder = processes.temporary_folders()[-1]
@@ -177,6 +178,8 @@ class Worker:
                    f"--node-ip-address={self._address}", f"--num-cpus={cpus}", f"--temp-dir={self._folder / 'ray'}",
                    f"--object-store-memory={cluster.OBJECT_STORE_BYTES}", "--disable-usage-stats",
                    "--include-log-monitor=false"]  # fmt: skip
+        if self._metrics_port:
+            command.append(f"--metrics-export-port={self._metrics_port}")
         if (directory := cluster.plasma_directory()) is not None:
             command.append(f"--plasma-directory={directory}")
         output = self._folder / "ray-start.out"

@@ -1,0 +1,140 @@
+"""A real search as a real Prometheus sees it, by the files of deploy/monitoring: `make test-monitoring`."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.processes import Machine, free_port
+from tests.support.program import ROOT
+from tests.support.prometheus import Prometheus, prometheus
+from tictactoe.experiment import journal
+from tictactoe.experiment import summary as summaries
+from tictactoe.experiment.summary import Summary
+from tictactoe.tuning.metrics import COUNTERS, GAUGES
+
+pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(240)]
+MONITORING = ROOT / "deploy" / "monitoring"
+SEARCH = ("--num-samples", "240", "--seeds", "64", "--games", "50000", "--num-cpus", "2", "--name", "mine", "--hold")
+"""A race of three rounds, long enough for some scrapes and a kill."""
+RAYS_OWN_SECONDS = 15.0
+"""From when the search sets a metric until a scrape has it: Ray passes them on every ten seconds."""
+
+
+def config(token: Path, dashboard: str, config: str = "prometheus.yaml") -> dict[str, Any]:
+    """The configuration as it is in the folder, for a dashboard here, and quicker."""
+    content: dict[str, Any] = yaml.safe_load((MONITORING / config).read_text())
+    content["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    content["rule_files"] = [str(MONITORING / "rules.yaml")]
+    for job in content["scrape_configs"]:
+        for discovery in job.get("http_sd_configs", ()):
+            discovery["url"] = f"{dashboard}/api/prometheus/sd"
+            discovery["refresh_interval"] = "1s"
+            discovery["authorization"]["credentials_file"] = str(token)
+        assert "static_configs" not in job and job.pop("scrape_interval", None) is None
+    return content
+
+
+def get(url: str, token: str | None = None) -> str:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def expressions() -> list[tuple[str, str]]:
+    """The title and query of each panel."""
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    return [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
+
+
+def filled(expression: str) -> str:
+    """A panel's query with Grafana's variables filled in."""
+    for name, value in {"$__rate_interval": "30s", "$__interval": "5s", "$__range": "5m", "$search": "mine"}.items():
+        expression = expression.replace(name, value).replace("${" + name[1:] + "}", value)
+    assert "$" not in expression, expression
+    return expression
+
+
+def ours(name: str) -> str:
+    return "ray_tictactoe_" + name
+
+
+def require_what_summary_says(there: Prometheus, summary: Summary, folder: Path) -> None:
+    cost, best = summary.cost, summary.best
+    records = journal.read_rounds(folder)[0]
+    expected = {
+        'games_total{stage="search"}': cost.games,
+        'games_total{stage="fresh"}': best.confirmed.games + sum(one.seeds for one in summary.selection.finalists)
+        * summary.settings.games,
+        'trials{state="finished"}': sum(one.trials for one in summary.rounds),
+        'trials{state="failed"}': summary.num_errors,
+        'trials{state="waiting"}': 0,
+        'trials{state="running"}': 0,
+        'phase{phase="held"}': 1,
+        'phase{phase="search"}': 0,
+        "best_par10_games": best.par10,
+        "best_solved_ratio": best.solved / best.seeds,
+        'retries_total{reason="node"}': 0,
+        "nodes_lost_total": 0,
+        "slots": 2,
+        "nodes": 1,
+        "wandb_backlog": 0,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert there.value(ours(name)) == pytest.approx(value), name
+    assert there.value(ours('learner_cpu_seconds_total{stage="search"}')) == pytest.approx(cost.learner_cpu_s)
+    busy = sum(record.seconds for record in records)
+    assert there.value(ours("trial_seconds_total")) == pytest.approx(busy, rel=0.05)
+    slot_s, learned = there.value(ours("slot_seconds_total")), sum(record.attempt_cpu_s for record in records)
+    assert slot_s is not None and learned / slot_s == pytest.approx(cost.learner_share, rel=0.1)
+
+
+def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Path) -> None:
+    token, port, metrics_port = secrets.token_hex(32), free_port(), free_port()
+    (tmp_path / "token").write_text(token)
+    options = (*SEARCH, "--results-dir", str(tmp_path), "--dashboard-port", str(port), "--metrics-port", str(metrics_port))
+    dashboard, folder = f"http://127.0.0.1:{port}", tmp_path / "mine"
+    searches = [Machine(tmp_path, token, *options)]
+    try:
+        with prometheus(config(tmp_path / "token", dashboard), tmp_path) as there:
+            there.wait_for(f"max({ours('slots')})", 2)
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                get(f"{dashboard}/api/prometheus/sd")
+            (found,) = json.loads(get(f"{dashboard}/api/prometheus/sd", token))
+            assert f"127.0.0.1:{metrics_port}" in found["targets"]
+            searches[0].kill()
+            searches[0].leaves_nothing(15.0)
+            searches.append(Machine(tmp_path, token, *options))
+            there.wait_for(ours('phase{phase="held"}'), 1, 120.0)
+            time.sleep(RAYS_OWN_SECONDS)
+            summary = summaries.read(folder)
+            assert isinstance(summary, Summary)
+            require_what_summary_says(there, summary, folder)
+            for name in COUNTERS:
+                for values in there.range(f"{ours(name)}_total", 120):
+                    assert values == sorted(values), name
+            there_now = {one["metric"]["__name__"] for one in there.query('{__name__=~"ray_tictactoe_.+"}')}
+            known = {ours(name) for name in GAUGES} | {ours(f"{name}_total") for name in COUNTERS}
+            assert known - there_now == {ours("time_left_seconds")}  # all is done
+            assert there.range(ours("time_left_seconds"), 120) != []
+            for title, expression in expressions():
+                assert there.range(filled(expression), 120) != [], f"{title}: {expression}"
+            assert [alert for alert in there.alerts() if alert["state"] == "firing"] == []
+            text = get(f"http://127.0.0.1:{metrics_port}/metrics")
+            assert "ray_tictactoe_slots" in text and token not in text
+            assert not re.search(r"(?i)token|secret|api_key", text.replace("RAY_AUTH_TOKEN", ""))
+            assert token not in searches[-1].output.read_text()
+    finally:
+        for search in searches:
+            search.kill()
+            search.left(15.0)
+            search.remove()

@@ -1,0 +1,219 @@
+"""Counts what happens in a search, and says at any moment how far it is."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tictactoe.core.learner import Hyperparameters
+from tictactoe.experiment import journal
+from tictactoe.experiment.observer import Observer
+from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay
+from tictactoe.experiment.rounds import Round, Standing, rounds
+from tictactoe.experiment.slots import slot_limit, slot_seconds
+from tictactoe.experiment.status import BestSoFar, Phase, Status, Trials
+from tictactoe.settings import Settings
+
+
+@dataclass
+class _Running:
+    """A trial that runs."""
+
+    began: float
+    progress: Progress | None = None
+
+    @property
+    def played(self) -> int:
+        return self.progress.played if self.progress else 0
+
+    @property
+    def learner_cpu_s(self) -> float:
+        """In this start and earlier ones."""
+        return self.progress.learner_cpu_s if self.progress else 0.0
+
+    @property
+    def learned_s(self) -> float:
+        """In this start."""
+        return self.progress.learner_cpu_s - self.progress.earlier_cpu_s if self.progress else 0.0
+
+
+@dataclass
+class _Ended:
+    """What the trials that have ended come to."""
+
+    finished: int = 0
+    failed: int = 0
+    by_round: Counter[int] = field(default_factory=Counter)
+    games: int = 0
+    learner_cpu_s: float = 0.0
+    seconds: float = 0.0
+    """That they ran."""
+    learned_s: float = 0.0
+    """In this start."""
+
+
+class Tally(Observer):
+    """Hears of a search whose journals are in `folder`; `status` may be asked from another thread."""
+
+    def __init__(self, settings: Settings, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.phase: Phase = "search"
+        self.seconds_left: Callable[[], float | None] = lambda: None
+        """The search's time left, said by who reckons it; and the number of things still to be written to W&B."""
+        self.backlog: Callable[[], int] = lambda: 0
+        self._settings, self._folder, self._clock = settings, folder, clock
+        self._rounds, self._number = rounds(settings), 0
+        self._attempt, self._last_finished = 1, time.time()
+        self._best: Record | None = None
+        self._ended, self._running = _Ended(), dict[int, _Running]()
+        self._games, self._learner_cpu_s, self._trial_s = 0, 0.0, 0.0
+        """The most that was known so far. A trial that is run again begins with less."""
+        self._retries: Counter[Cause] = Counter()
+        self._slots, self._since, self._counted_s = 0, clock(), 0.0
+        """Slots, since when, and the seconds of all slots until then, from the start of this start's first trial on."""
+        self._began = False
+        self._counting = threading.Lock()
+        """Of these four."""
+        self._earlier_slot_s = 0.0
+        self._nodes = self._nodes_lost = 0
+        self._fresh_games, self._fresh_cpu_s = 0, 0.0
+        for replay in journal.replays(folder).read():
+            self._add(replay)
+
+    def search_started(self, before: Standing) -> None:
+        """Count what earlier starts have come to."""
+        self._number = min(before.number, len(self._rounds) - 1)
+        for record in before.records:
+            self._end(record)
+        for failure in before.failures:
+            self.trial_failed(failure)
+        self._ended.learned_s = 0.0
+        events = journal.nodes(self._folder).read()
+        self._nodes_lost = sum(event.event == "lost" for event in events)
+        attempts = [*(record.attempt for record in before.records), *(event.attempt for event in events)]
+        self._attempt = max(attempts, default=1)
+        spent = slot_seconds(before.records, events, slot_limit(self._settings))
+        self._earlier_slot_s = spent.learning + spent.trial + spent.between
+
+    def node_changed(self, event: NodeEvent) -> None:
+        self._attempt = event.attempt
+        self._nodes += 1 if event.event == "joined" else -1
+        self._nodes_lost += event.event == "lost"
+
+    def slots_changed(self, slots: int) -> None:
+        with self._counting:
+            self._counted_s, self._since, self._slots = self._slot_s(), self._clock(), slots
+
+    def round_started(self, number: int, round: Round, of: int) -> None:
+        self._number = number
+
+    def trial_started(self, index: int, config: Hyperparameters) -> None:
+        if not self._began:
+            with self._counting:
+                self._began, self._since = True, self._clock()
+        self._running[index] = _Running(self._clock())
+
+    def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
+        if index in self._running:
+            self._running[index].progress = progress
+
+    def trial_finished(self, record: Record) -> None:
+        self._running.pop(record.index, None)
+        self._end(record)
+        self._last_finished = time.time()
+
+    def trial_failed(self, failure: Failure) -> None:
+        self._running.pop(failure.index, None)
+        self._ended.failed += 1
+        self._ended.by_round[failure.round] += 1
+
+    def trial_retried(self, index: int, cause: Cause) -> None:
+        self._retries[cause] += 1
+
+    def replicates_finished(self, replay: Replay) -> None:
+        self._add(replay)
+        self._last_finished = time.time()
+
+    def enter(self, phase: Phase) -> None:
+        """The search has come to a phase."""
+        if phase != "search":
+            with self._counting:
+                self._counted_s, self._began = self._slot_s(), False  # from here on slots are not the search's
+        self.phase = phase
+
+    def status(self) -> Status:
+        """How far the search is now. Raises OSError where its folder is gone."""
+        ended, running = self._ended, list(self._running.values())
+        with self._counting:
+            now, slot_s = self._clock(), self._slot_s()
+        self._games = max(self._games, ended.games + sum(one.played for one in running))
+        self._learner_cpu_s = max(self._learner_cpu_s, ended.learner_cpu_s + sum(one.learner_cpu_s for one in running))
+        self._trial_s = max(self._trial_s, ended.seconds + sum(now - one.began for one in running))
+        learned_s = ended.learned_s + sum(one.learned_s for one in running)
+        left = sum(round.trials - ended.by_round[number] for number, round in self._ahead())
+        volume = shutil.disk_usage(self._folder)
+        return Status(
+            name=self._folder.name,
+            attempt=self._attempt,
+            at=time.time(),
+            phase=self.phase,
+            round=self._number + 1,
+            rounds=len(self._rounds),
+            trials=Trials(
+                waiting=max(0, left - len(running)), running=len(running), finished=ended.finished, failed=ended.failed
+            ),
+            retries=dict(self._retries),
+            best=self._best_so_far(),
+            games={"search": self._games, "fresh": self._fresh_games},
+            learner_cpu_s={"search": self._learner_cpu_s, "fresh": self._fresh_cpu_s},
+            trial_s=self._trial_s,
+            slot_s=self._earlier_slot_s + slot_s,
+            learner_share=min(1.0, learned_s / slot_s) if slot_s else 0.0,
+            slots=self._slots,
+            nodes=self._nodes,
+            nodes_lost=self._nodes_lost,
+            time_left_s=self.seconds_left() if self.phase == "search" else None,
+            last_finished=self._last_finished,
+            wandb_backlog=self.backlog(),
+            results_free_bytes=volume.free,
+            results_size_bytes=volume.total,
+        )
+
+    def _ahead(self) -> list[tuple[int, Round]]:
+        """The rounds that are not over, with their numbers."""
+        return list(enumerate(self._rounds))[self._number :] if self.phase == "search" else []
+
+    def _slot_s(self) -> float:
+        """Seconds of all slots so far, from the start of this start's first trial to the end of the search."""
+        return self._counted_s + (self._slots * (self._clock() - self._since) if self._began else 0.0)
+
+    def _best_so_far(self) -> BestSoFar | None:
+        best = self._best
+        if best is None:
+            return None
+        return BestSoFar(
+            index=best.index,
+            geometric_mean=best.geometric_mean,
+            par10=best.par10,
+            solved=best.solved,
+            seeds=len(best.games_to_optimal),
+            is_bound=best.is_bound,
+        )
+
+    def _end(self, record: Record) -> None:
+        self._ended.finished += 1
+        self._ended.by_round[record.round] += 1
+        self._ended.games += record.played
+        self._ended.learner_cpu_s += record.learner_cpu_s
+        self._ended.seconds += record.seconds
+        self._ended.learned_s += record.attempt_cpu_s
+        if self._best is None or record.rank < self._best.rank:
+            self._best = record
+
+    def _add(self, replay: Replay) -> None:
+        self._fresh_games += len(replay.games_to_optimal) * self._settings.games
+        self._fresh_cpu_s += replay.learner_cpu_s
