@@ -9,39 +9,21 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.processes import Machine, free_port
-from tests.support.program import ROOT
-from tests.support.prometheus import Prometheus, prometheus
+from tests.support.prometheus import MONITORING, Prometheus, filled, local_config, prometheus
 from tictactoe.experiment import journal
 from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.summary import Summary
 from tictactoe.tuning.metrics import COUNTERS, GAUGES
 
 pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(240)]
-MONITORING = ROOT / "deploy" / "monitoring"
 SEARCH = ("--num-samples", "240", "--seeds", "64", "--games", "50000", "--num-cpus", "2", "--name", "mine", "--hold")
 """A race of three rounds, long enough for some scrapes and a kill."""
 RAYS_OWN_SECONDS = 15.0
 """From when the search sets a metric until a scrape has it: Ray passes them on every ten seconds."""
-
-
-def config(token: Path, dashboard: str, config: str = "prometheus.yaml") -> dict[str, Any]:
-    """The configuration as it is in the folder, for a dashboard here, and quicker."""
-    content: dict[str, Any] = yaml.safe_load((MONITORING / config).read_text())
-    content["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    content["rule_files"] = [str(MONITORING / "rules.yaml")]
-    for job in content["scrape_configs"]:
-        for discovery in job.get("http_sd_configs", ()):
-            discovery["url"] = f"{dashboard}/api/prometheus/sd"
-            discovery["refresh_interval"] = "1s"
-            discovery["authorization"]["credentials_file"] = str(token)
-        assert "static_configs" not in job and job.pop("scrape_interval", None) is None
-    return content
 
 
 def get(url: str, token: str | None = None) -> str:
@@ -54,14 +36,6 @@ def expressions() -> list[tuple[str, str]]:
     """The title and query of each panel."""
     panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
     return [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
-
-
-def filled(expression: str) -> str:
-    """A panel's query with Grafana's variables filled in."""
-    for name, value in {"$__rate_interval": "30s", "$__interval": "5s", "$__range": "5m", "$search": "mine"}.items():
-        expression = expression.replace(name, value).replace("${" + name[1:] + "}", value)
-    assert "$" not in expression, expression
-    return expression
 
 
 def ours(name: str) -> str:
@@ -105,7 +79,7 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
     dashboard, folder = f"http://127.0.0.1:{port}", tmp_path / "mine"
     searches = [Machine(tmp_path, token, *options)]
     try:
-        with prometheus(config(tmp_path / "token", dashboard), tmp_path) as there:
+        with prometheus(local_config(tmp_path / "token", dashboard), tmp_path) as there:
             there.wait_for(f"max({ours('slots')})", 2)
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 get(f"{dashboard}/api/prometheus/sd")
@@ -127,7 +101,7 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             assert known - there_now == {ours("time_left_seconds")}  # all is done
             assert there.range(ours("time_left_seconds"), 120) != []
             for title, expression in expressions():
-                assert there.range(filled(expression), 120) != [], f"{title}: {expression}"
+                assert there.range(filled(expression, "mine"), 120) != [], f"{title}: {expression}"
             assert [alert for alert in there.alerts() if alert["state"] == "firing"] == []
             text = get(f"http://127.0.0.1:{metrics_port}/metrics")
             assert "ray_tictactoe_slots" in text and token not in text

@@ -162,7 +162,11 @@ def node_round(number: int, chance: random.Random) -> dict[str, Any]:
         cluster = Cluster(Path(name))
         began = time.monotonic()
         try:
-            cluster.join().says("joined")
+            try:
+                cluster.join().says("joined")
+            except AssertionError:
+                print(cluster.output(), flush=True)  # that of the head says why
+                raise
             code = None
             while code is None and time.monotonic() - began < ROUND_S:
                 try:

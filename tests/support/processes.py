@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -20,10 +21,15 @@ from tictactoe.process.processes import lives, name_of
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens at."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens at.
+
+    It is above those of Ray's workers and below those that the kernel gives out, so that nobody takes it meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with suppress(OSError), socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            return port
 
 
 class Machine:

@@ -17,6 +17,9 @@ import pytest
 import yaml
 
 from tests.support.processes import free_port
+from tests.support.program import ROOT
+
+MONITORING = ROOT / "deploy" / "monitoring"
 
 
 class Prometheus:
@@ -36,11 +39,18 @@ class Prometheus:
         assert len(series) < 2, series
         return float(series[0]["value"][1]) if series else None
 
-    def range(self, expression: str, seconds: float, step: float = 1.0) -> list[list[float]]:
-        """The values of each series over the last seconds."""
-        now = time.time()
-        matrix = self._get("query_range", query=expression, start=str(now - seconds), end=str(now), step=str(step))["result"]
-        return [[float(value) for _, value in series["values"]] for series in matrix]
+    def range(self, expression: str, seconds: float) -> list[list[float]]:
+        """The values of each series, second by second."""
+        return [[value for _, value in points] for _, points in self.series(expression, seconds, 1.0)]
+
+    def series(self, expression: str, seconds: float, step: float) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """The labels of each series over the last seconds, with its moments and values."""
+        return [
+            (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
+            for series in self._get(
+                "query_range", query=expression, start=str(time.time() - seconds), end=str(time.time()), step=str(step)
+            )["result"]
+        ]
 
     def alerts(self) -> list[dict[str, Any]]:
         """Those that fire, or are about to."""
@@ -62,6 +72,26 @@ class Prometheus:
     def _get(self, what: str, **parameters: str) -> Any:
         with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
             return json.load(answer)["data"]
+
+
+def local_config(token: Path, dashboard: str) -> dict[str, Any]:
+    """The project's own for one machine, for a dashboard at this address, and quicker; `token` is the file that has it."""
+    content: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.local.yaml").read_text())
+    content["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    content["rule_files"] = [str(MONITORING / "rules.yaml")]
+    (job,) = content["scrape_configs"]
+    (discovery,) = job["http_sd_configs"]
+    discovery |= {"url": f"{dashboard}/api/prometheus/sd", "refresh_interval": "1s"}
+    discovery["authorization"]["credentials_file"] = str(token)
+    return content
+
+
+def filled(expression: str, search: str) -> str:
+    """A panel's query with Grafana's variables filled in."""
+    for name, value in {"__rate_interval": "30s", "__interval": "5s", "__range": "5m", "search": search}.items():
+        expression = expression.replace("${" + name + "}", value).replace("$" + name, value)
+    assert "$" not in expression, expression
+    return expression
 
 
 @contextmanager
