@@ -74,7 +74,7 @@ def test_all_of_the_root_is_there_and_only_the_head_has_changed() -> None:
     assert {item["name"] for item in now["env"]} - {item["name"] for item in before["env"]} == {
         "TICTACTOE_CLUSTER", "TICTACTOE_NODE_ADDRESS", "RAY_AUTH_TOKEN",
     }  # fmt: skip
-    assert {port["name"]: port["containerPort"] for port in now["ports"]} == {"dashboard": 8265, "gcs": 6379}
+    assert {port["name"]: port["containerPort"] for port in now["ports"]} == {"dashboard": 8265, "gcs": 6379, "metrics": 9464}
     changed = {"env", "ports", "resources"}
     assert {key: now[key] for key in now if key not in changed} == {key: before[key] for key in before if key not in changed}
     assert OBJECTS["Deployment/mnist-ray-tune"]["metadata"] == root["metadata"]
