@@ -9,7 +9,7 @@ unexport PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHONPATH
 # A Python that has been removed or replaced takes the environment with it.
 $(shell test -x $(BIN)/python || rm -f .venv/run.stamp)
 
-.PHONY: run test test-slow test-pythons test-browser test-image test-cluster bench lint clean
+.PHONY: run test test-slow test-pythons test-browser test-monitoring test-image test-cluster bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/python main.py $(ARGS)
@@ -25,6 +25,9 @@ test-pythons: .venv/dev.stamp
 
 test-browser: .venv/dev.stamp
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-monitoring: .venv/dev.stamp
+	$(BIN)/python -m pytest -m monitoring $(ARGS)
 
 test-image: .venv/dev.stamp
 	$(BIN)/python -m pytest -m image $(ARGS)

@@ -27,7 +27,7 @@ from tictactoe.situation import Mount, Situation
 
 SECRETS = {"my-env-secret", "mnist-ray-tune-token"}
 FILES = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("deploy/*/*.yaml")])
-MANIFESTS = [o for path in FILES if path.name != "kustomization.yaml" for o in yaml.safe_load_all(path.read_text())]
+MANIFESTS = [o for path in FILES for o in yaml.safe_load_all(path.read_text()) if "metadata" in o]
 OBJECTS = {f"{o['kind'].lower()}/{o['metadata']['name']}" for o in MANIFESTS} | {f"secret/{name}" for name in SECRETS}
 SHORT = {"deploy": "deployment", "svc": "service", "secret": "secret", "po": "pod"}
 MINIKUBE = re.compile(
@@ -110,6 +110,24 @@ def is_of_this_image(home: Path, command: str) -> None:
     assert not re.search(rf"(?<!{situation.VOLUME}):/results", command) or "$PWD" in command
 
 
+def is_of_the_compose_file(_: Path, command: str) -> None:
+    """Its services; there is no Compose here."""
+    known = {
+        "up",
+        "stop",
+        "down",
+        "restart",
+        "exec",
+        "--volumes",
+        *yaml.safe_load((ROOT / "compose.yaml").read_text())["services"],
+    }
+    assert set(command.partition(" ray ")[0].split()[2:]) <= known
+
+
+def has_its_configuration(_: Path, command: str) -> None:
+    assert all((ROOT / name).is_file() for name in re.findall(r"[\w./-]+\.yaml", command))
+
+
 def names_objects_and_parses(home: Path, command: str) -> None:
     """All that can be tried without a cluster: files, names, and kubectl's own reading, up to its call of the server."""
     ours = command.partition(" -- ")[0].split()
@@ -137,7 +155,7 @@ KINDS: dict[str, Callable[[Path, str], None]] = {
     r"\.venv/bin/python main\.py --check --deep": has_known_options,  # tests/tuning/test_cluster.py runs it
     r"\.venv/bin/python main\.py (play|report|--help|--check)\b": works,
     r"\.venv/bin/python -m tictactoe\.verify ": works,
-    r"(cp|mkdir|rm) |\[ -e": works,
+    r"(cp|ln|mkdir|rm) |\[ -e": works,
     r"(?!docker|kubectl|podman).*get-auth-token$|cat ": prints_the_token,
     r"(\.venv/bin/)?python main\.py ": has_known_options,
     r"(\.venv/bin/)?python3? -m (pip|venv) |uv |pip ": has_its_files,
@@ -145,6 +163,8 @@ KINDS: dict[str, Callable[[Path, str], None]] = {
     r"(\.venv/bin/)?python -m ": is_a_module,
     r"(\.venv/bin/)?(ray|wandb) ": is_installed,
     r"make ": is_a_target,
+    r"docker compose ": is_of_the_compose_file,
+    r"prometheus |promtool ": has_its_configuration,  # tests/deployment/test_alerts.py checks them
     r"docker (build|push|exec|run|rmi|start|stop|volume rm)\b": is_of_this_image,
     r"kubectl ": names_objects_and_parses,
     r"(eval \$\()?minikube ": is_minikubes,

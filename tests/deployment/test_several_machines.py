@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.support.manifests import VERSIONS, mebibytes, named, rendered
+from tests.support.network import Network
 from tests.support.program import ROOT
 from tictactoe.core.game import Board
 from tictactoe.process.memory import worker_need
@@ -19,44 +20,13 @@ from tictactoe.tuning.cluster import OBJECT_STORE_BYTES
 OBJECTS = {named(one): one for one in rendered()}
 HEAD, WORKER = OBJECTS["Deployment/mnist-ray-tune"]["spec"], OBJECTS["Deployment/mnist-ray-tune-worker"]["spec"]
 PODS = {"head": HEAD["template"], "worker": WORKER["template"], "stranger": {"metadata": {"labels": {"app": "stranger"}}}}
-POLICIES = [one["spec"] for name, one in OBJECTS.items() if name.startswith("NetworkPolicy/")]
+NETWORK = Network(PODS, OBJECTS)
+selects, lets, port_number = NETWORK.selects, NETWORK.lets, NETWORK.port_number
 
 
 def container(deployment: dict[str, Any]) -> dict[str, Any]:
     (only,) = deployment["template"]["spec"]["containers"]
     return dict(only)
-
-
-def selects(selector: dict[str, Any], pod: str) -> bool:
-    """Whether a selector of labels, also one of a Service, is for a pod."""
-    labels = PODS[pod]["metadata"]["labels"]
-    if not set(selector) <= {"matchLabels", "matchExpressions"}:
-        selector = {"matchLabels": selector}
-    wanted = selector.get("matchLabels", {}).items() <= labels.items()
-    for expression in selector.get("matchExpressions", ()):
-        assert expression["operator"] == "In"
-        wanted = wanted and labels.get(expression["key"]) in expression["values"]
-    return bool(wanted)
-
-
-def port_number(name: str | int, pod: str) -> int:
-    if isinstance(name, int):
-        return name
-    spec = PODS[pod].get("spec", {"containers": [{"ports": []}]})
-    return next((p["containerPort"] for c in spec["containers"] for p in c["ports"] if p["name"] == name), -1)
-
-
-def lets(direction: str, pod: str, other: str | None, port: int) -> bool:
-    """Whether the policies let a pod have a connection with another one, None for an address that is no pod."""
-    kind = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}[direction]
-    rules = [p for p in POLICIES if direction in p["policyTypes"] and selects(p["podSelector"], pod)]
-    for rule in (rule for policy in rules for rule in policy[kind[0]]):
-        peers = rule.get(kind[1])
-        here = peers is None or (other is not None and any(selects(peer["podSelector"], other) for peer in peers))
-        ports = rule.get("ports")
-        if here and (ports is None or port in [port_number(one["port"], pod) for one in ports]):
-            return True
-    return not rules
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -74,7 +44,7 @@ def test_all_of_the_root_is_there_and_only_the_head_has_changed() -> None:
     assert {item["name"] for item in now["env"]} - {item["name"] for item in before["env"]} == {
         "TICTACTOE_CLUSTER", "TICTACTOE_NODE_ADDRESS", "RAY_AUTH_TOKEN",
     }  # fmt: skip
-    assert {port["name"]: port["containerPort"] for port in now["ports"]} == {"dashboard": 8265, "gcs": 6379}
+    assert {port["name"]: port["containerPort"] for port in now["ports"]} == {"dashboard": 8265, "gcs": 6379, "metrics": 9464}
     changed = {"env", "ports", "resources"}
     assert {key: now[key] for key in now if key not in changed} == {key: before[key] for key in before if key not in changed}
     assert OBJECTS["Deployment/mnist-ray-tune"]["metadata"] == root["metadata"]

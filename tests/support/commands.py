@@ -9,8 +9,8 @@ from tests.support.program import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PROGRAMS = re.compile(
-    r"(\S*\.venv/bin/\S+|\[|apptainer|apt-get|cat|cp|curl|docker|eval|export|git|kubectl|make|minikube|mkdir|mv|pip|podman|python\S*|ray|rm|tar|uv"
-    r"|wandb) \S"
+    r"(\S*\.venv/bin/\S+|\[|apptainer|apt-get|cat|cp|curl|docker|eval|export|git|kubectl|ln|make|minikube|mkdir|mv"
+    r"|pip|podman|prometheus|promtool|python\S*|ray|rm|tar|uv|wandb) \S"
 )
 """What begins so is a command, with an argument at least."""
 LISTINGS = ("winner: ", "  ", "its best policy ", "digest sha256:", "optimal: ", "not optimal as ", "tictactoe/", "tests/, ")

@@ -25,9 +25,9 @@ def kubectl() -> str:
     return found
 
 
-def rendered() -> list[dict[str, Any]]:
-    """The objects that `kubectl apply -k .` sends."""
-    ran = subprocess.run([kubectl(), "kustomize", str(ROOT)], capture_output=True, text=True, timeout=60, check=False)
+def rendered(folder: str = ".") -> list[dict[str, Any]]:
+    """The objects that `kubectl apply -k FOLDER` sends."""
+    ran = subprocess.run([kubectl(), "kustomize", str(ROOT / folder)], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     return list(yaml.safe_load_all(ran.stdout))
 

@@ -1,0 +1,94 @@
+"""What the tests of deploy/monitoring share: its files, and what their queries ask for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.program import ROOT
+
+FOLDER = ROOT / "deploy" / "monitoring"
+CONFIGURATIONS = ("prometheus.yaml", "prometheus.local.yaml")
+EXPORTED: dict[str, dict[str, set[str]]] = {
+    "ray_tictactoe_phase": {"phase": {"search", "finalists", "results", "held"}},
+    "ray_tictactoe_trials": {"state": {"waiting", "running", "finished", "failed"}},
+    "ray_tictactoe_best_par10_games": {},
+    "ray_tictactoe_best_geometric_mean_games": {},
+    "ray_tictactoe_best_solved_ratio": {},
+    "ray_tictactoe_learner_share_ratio": {},
+    "ray_tictactoe_slots": {},
+    "ray_tictactoe_nodes": {},
+    "ray_tictactoe_time_left_seconds": {},
+    "ray_tictactoe_last_finished_timestamp_seconds": {},
+    "ray_tictactoe_wandb_backlog": {},
+    "ray_tictactoe_results_free_bytes": {},
+    "ray_tictactoe_results_size_bytes": {},
+    "ray_tictactoe_games_total": {"stage": {"search", "fresh"}},
+    "ray_tictactoe_learner_cpu_seconds_total": {"stage": {"search", "fresh"}},
+    "ray_tictactoe_trial_seconds_total": {},
+    "ray_tictactoe_slot_seconds_total": {},
+    "ray_tictactoe_retries_total": {"reason": {"node", "memory", "timeout", "process"}},
+    "ray_tictactoe_nodes_lost_total": {},
+    "ray_tictactoe_state_sent_bytes_total": {},
+}
+"""What the program exports, with its labels' values beside `search`; the last one is without that."""
+VARIABLES = {"$search": "a", "$__rate_interval": "1m"}
+"""Of Grafana, in the queries of the board, with what the tests put in their place."""
+_WORDS = {"search", "instance", "severity", "alertstate"}
+"""Labels with any value."""
+
+
+def board() -> dict[str, Any]:
+    return dict(json.loads((FOLDER / "dashboard.json").read_text()))
+
+
+def rules() -> list[dict[str, Any]]:
+    """Alerts and recording rules, in their order."""
+    return [rule for group in yaml.safe_load((FOLDER / "rules.yaml").read_text())["groups"] for rule in group["rules"]]
+
+
+def panel_queries() -> Iterator[tuple[str, str]]:
+    """The title of a panel and one of its queries, as Prometheus would get it."""
+    for panel in board()["panels"]:
+        for target in panel["targets"]:
+            query = target["expr"]
+            for name, value in VARIABLES.items():
+                query = query.replace(name, value)
+            yield panel["title"], query
+
+
+def rays_own() -> set[str]:
+    """What the installed Ray says of nodes and processes, by the table in its source; nothing is imported."""
+    spec = importlib.util.find_spec("ray")
+    assert spec is not None and spec.origin is not None
+    source = Path(spec.origin).with_name("dashboard") / "modules" / "reporter" / "reporter_agent.py"
+    return {f"ray_{name}" for name in re.findall(r'^    "(\w+)": Gauge\($', source.read_text(), re.MULTILINE)}
+
+
+def metrics_in(query: str) -> set[str]:
+    return set(re.findall(r"(?<![\w:])ray_\w+", re.sub(r'"[^"]*"', "", query)))
+
+
+def unknown_values(query: str) -> list[str]:
+    """What a query asks of our metrics' labels that the program never says."""
+    found = []
+    for metric, selectors in re.findall(r"(ray_tictactoe_\w+)\{([^}]*)\}", query):
+        for label, values in re.findall(r'(\w+)\s*[!=]~?\s*"([^"]*)"', selectors):
+            if label not in _WORDS:
+                known = EXPORTED[metric].get(label, set())
+                found += [f"{metric}: {label}={value}" for value in values.split("|") if value not in known]
+    return found
+
+
+def promtool(*arguments: str, folder: Path = FOLDER) -> subprocess.CompletedProcess[str]:
+    """That of the machine: a test that needs it fails without it."""
+    assert shutil.which("promtool"), "no promtool: apt-get install prometheus"
+    return subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
