@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from tictactoe.core.game import Board
 from tictactoe.errors import UserError
 from tictactoe.process import environment, memory, ports, preflight
 from tictactoe.process.preflight import Preflight, inspect
+from tictactoe.settings import METRICS_PORT
 from tictactoe.situation import Situation
 
 needs_ipv6 = pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
@@ -413,3 +414,19 @@ def test_the_program_checks_before_it_starts(finish: Callable[..., tuple[int, st
     assert errors.startswith("error: --cpus-per-trial 1000") and errors.count("\n") == 1 and not output
     code, output, errors = finish("--check", WANDB_MODE="disabled")
     assert (code, output.splitlines()[-1]) == (0, "ready")
+
+
+def test_a_taken_port_for_metrics_is_fatal_where_it_was_named_and_another_one_is_taken_else(
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr(ports, "PORT_SECONDS", 0.3)
+    assert check(metrics_port=taken).fatal == [
+        f"--metrics-port {taken}: taken; name a free one, or 0 for none, or end what holds it"
+    ]
+    with ExitStack() as held:
+        with suppress(OSError):  # somebody has it already
+            held.enter_context(socket.create_server(("127.0.0.1", METRICS_PORT)))
+        result = check()
+        assert result.metrics_port > METRICS_PORT
+        assert f"port {METRICS_PORT} is taken: metrics are on {result.metrics_port}" in result.notes
+    assert check(metrics_port=0).metrics_port == 0

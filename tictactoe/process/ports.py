@@ -10,6 +10,7 @@ PORT_SECONDS = 3.0
 """How long a named port is waited for, which a run that was killed just now may still hold."""
 NEXT = 50
 """So many ports are tried where nobody has named one."""
+_claims: dict[int, socket.socket] = {}
 
 
 def first_free(host: str, port: int, named: bool) -> int | None:
@@ -19,8 +20,17 @@ def first_free(host: str, port: int, named: bool) -> int | None:
     """
     if named:
         becomes_free(host, port)
-    ports = range(port, min(port + (1 if named else NEXT), 65536))
-    return next((one for one in ports if is_free(host, one)), None)
+    return next((one for one in _candidates(port, named) if is_free(host, one)), None)
+
+
+def claim(host: str, port: int, named: bool) -> int | None:
+    """As `first_free`, and no other process of this program takes the port: who listens there does so only seconds later.
+
+    The claim is good until this process ends, on all machines, containers and users that share the network.
+    """
+    if named:
+        becomes_free(host, port)
+    return next((one for one in _candidates(port, named) if is_free(host, one) and _is_ours(one)), None)
 
 
 def becomes_free(host: str, port: int) -> bool:
@@ -41,4 +51,21 @@ def is_free(host: str, port: int) -> bool:
         if error.errno != errno.EADDRINUSE:
             raise
         return False
+    return True
+
+
+def _candidates(port: int, named: bool) -> range:
+    return range(port, min(port + (1 if named else NEXT), 65536))
+
+
+def _is_ours(port: int) -> bool:
+    """Whether this process has claimed a port. A claim is a name that Linux keeps for one socket, without any file."""
+    if port not in _claims:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0tictactoe-port-{port}")
+        except OSError:
+            name.close()
+            return False
+        _claims[port] = name
     return True

@@ -319,7 +319,7 @@ def _metrics_port(preflight: Preflight, settings: Settings, host: str) -> None:
     if not first:
         return
     try:
-        port = ports.first_free(host, first, "metrics_port" in settings.model_fields_set)
+        port = ports.claim(host, first, "metrics_port" in settings.model_fields_set)
     except OSError as error:
         preflight.fatal.append(f"--metrics-port {first}: cannot be listened on ({error.strerror}); name another, or 0 for none")
         return
