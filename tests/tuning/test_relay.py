@@ -19,7 +19,7 @@ from tests.support import records as made
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record, part
+from tictactoe.experiment.record import Cause, Failure, Progress, Record, part
 from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.tuning import relay as relays
 from tictactoe.tuning.relay import Relay
@@ -50,6 +50,7 @@ class Listener(Observer):
     folder: Path
     events: list[tuple[Any, ...]] = field(default_factory=list)
     written: list[list[int]] = field(default_factory=list)
+    causes: list[tuple[int, Cause]] = field(default_factory=list)
 
     def _hear(self, *event: Any) -> None:
         self.events.append(event)
@@ -73,6 +74,9 @@ class Listener(Observer):
 
     def trial_noted(self, index: int, text: str) -> None:
         self._hear("noted", index, text)
+
+    def trial_retried(self, index: int, cause: Cause) -> None:
+        self.causes.append((index, cause))
 
 
 class Search:
@@ -257,6 +261,7 @@ def test_a_process_that_is_lost_after_its_trials_time_has_hung(
     assert search.events[-1] == ("noted", 1, f"is tried again: {reason}")
     marks = {path.name: path.read_text() for path in tmp_path.glob("*.hung")}
     assert marks == ({"trial_00001_1.hung": reason} if hung else {})
+    assert search.observers[0].causes == [(1, "node" if reason == NODE_LOST else "timeout" if hung else "process")]
 
 
 def test_a_process_that_is_lost_as_it_starts_has_not_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +276,7 @@ def test_a_process_that_is_lost_as_it_starts_has_not_hung(tmp_path: Path, monkey
     assert not [*tmp_path.glob("*.hung")]
     notes = [event[1:] for event in search.events if event[0] == "noted"]
     assert notes == [(index, "is tried again: its process died") for index in (5, 0, 0)]
+    assert search.observers[0].causes == [(5, "process"), (0, "process"), (0, "process")]
 
 
 def test_the_loss_of_a_node_is_no_want_of_memory(search: Search, memory_kills: Callable[[int], None]) -> None:
@@ -283,6 +289,7 @@ def test_the_loss_of_a_node_is_no_want_of_memory(search: Search, memory_kills: C
         ("noted", 0, "is tried again: its node was lost"),
         ("noted", 1, "is tried again: its process was ended for want of memory"),
     ]
+    assert search.observers[0].causes == [(0, "node"), (1, "memory")]
 
 
 def test_want_of_memory_is_named_once_for_each_kill(search: Search, memory_kills: Callable[[int], None]) -> None:
