@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import records as made
+from tests.support.monitoring import EXPORTED
 from tictactoe.experiment import status as statuses
 from tictactoe.experiment.tally import Tally
 from tictactoe.tuning import metrics
@@ -104,3 +105,8 @@ def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, monkeypatch: pytest.
         folder.rename(tmp_path / "away")
         time.sleep(0.1)
     assert not folder.exists()
+
+
+def test_tests_of_rules_and_board_know_all_of_them() -> None:
+    names = [*metrics.GAUGES, *(f"{name}_total" for name in (*metrics.COUNTERS, *metrics.NODE_COUNTERS))]
+    assert sorted(EXPORTED) == sorted(f"ray_{metrics.PREFIX}{name}" for name in names)
