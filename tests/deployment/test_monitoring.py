@@ -105,7 +105,7 @@ def test_prometheus_gets_the_token_of_the_secret_that_head_and_workers_have() ->
     (item,) = secret["items"]
     assert (secret["name"], item["key"]) == (reference["name"], reference["key"])
     discovery = configuration("prometheus.yaml")["scrape_configs"][0]["http_sd_configs"][0]
-    assert discovery["authorization"] == {"credentials_file": item["path"]}
+    assert discovery["authorization"] == {"type": "Bearer", "credentials_file": item["path"]}
     assert volume["defaultMode"] == 0o440 and spec("prometheus")["securityContext"]["fsGroup"]
     assert set(content_of("mnist-ray-tune-prometheus")) == {"prometheus.yaml", "rules.yaml"}
 

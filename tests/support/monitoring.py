@@ -8,38 +8,31 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from tests.support.program import ROOT
+from tictactoe.experiment.record import Cause
+from tictactoe.experiment.status import Phase, Stage, Trials
+from tictactoe.tuning import metrics
 
 FOLDER = ROOT / "deploy" / "monitoring"
 CONFIGURATIONS = ("prometheus.yaml", "prometheus.local.yaml")
-EXPORTED: dict[str, dict[str, set[str]]] = {
-    "ray_tictactoe_phase": {"phase": {"search", "finalists", "results", "held"}},
-    "ray_tictactoe_trials": {"state": {"waiting", "running", "finished", "failed"}},
-    "ray_tictactoe_best_par10_games": {},
-    "ray_tictactoe_best_geometric_mean_games": {},
-    "ray_tictactoe_best_solved_ratio": {},
-    "ray_tictactoe_learner_share_ratio": {},
-    "ray_tictactoe_slots": {},
-    "ray_tictactoe_nodes": {},
-    "ray_tictactoe_time_left_seconds": {},
-    "ray_tictactoe_last_finished_timestamp_seconds": {},
-    "ray_tictactoe_wandb_backlog": {},
-    "ray_tictactoe_results_free_bytes": {},
-    "ray_tictactoe_results_size_bytes": {},
-    "ray_tictactoe_games_total": {"stage": {"search", "fresh"}},
-    "ray_tictactoe_learner_cpu_seconds_total": {"stage": {"search", "fresh"}},
-    "ray_tictactoe_trial_seconds_total": {},
-    "ray_tictactoe_slot_seconds_total": {},
-    "ray_tictactoe_retries_total": {"reason": {"node", "memory", "timeout", "process"}},
-    "ray_tictactoe_nodes_lost_total": {},
-    "ray_tictactoe_state_sent_bytes_total": {},
+_LABELS: dict[str, dict[str, set[str]]] = {
+    "phase": {"phase": {*get_args(Phase)}},
+    "trials": {"state": {field.name for field in fields(Trials)}},
+    "games": {"stage": {*get_args(Stage)}},
+    "learner_cpu_seconds": {"stage": {*get_args(Stage)}},
+    "retries": {"reason": {*get_args(Cause)}},
 }
-"""What the program exports, with its labels' values beside `search`; the last one is without that."""
+EXPORTED: dict[str, dict[str, set[str]]] = {
+    **{f"ray_tictactoe_{name}": _LABELS.get(name, {}) for name in metrics.GAUGES},
+    **{f"ray_tictactoe_{name}_total": _LABELS.get(name, {}) for name in (*metrics.COUNTERS, *metrics.NODE_COUNTERS)},
+}
+"""What the program exports, with its labels' values beside `search`."""
 VARIABLES = {"$search": "a", "$__rate_interval": "1m"}
 """Of Grafana, in the queries of the board, with what the tests put in their place."""
 _WORDS = {"search", "instance", "severity", "alertstate"}
