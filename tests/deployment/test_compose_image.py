@@ -1,0 +1,103 @@
+"""The services of compose.yaml as containers, without Compose: `make test-image`.
+
+In place of Prometheus' image stands Debian's program, in the application's image. Grafana is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.containers import docker, wait_for
+from tests.support.program import ROOT
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+SMALL = {"TICTACTOE_NUM_SAMPLES": "16", "TICTACTOE_SEEDS": "4", "TICTACTOE_GAMES": "5000"}
+"""As a user would have it in .env: a search of some seconds."""
+USED = {
+    "image", "build", "depends_on", "stop_grace_period", "healthcheck", "env_file",  # nothing for `docker run`, here
+    "user", "shm_size", "network_mode", "read_only", "cap_drop", "cap_add", "security_opt", "tmpfs", "group_add", "environment",
+    "volumes", "ports", "entrypoint", "command",
+}  # fmt: skip
+
+
+def options(name: str, service: dict[str, Any]) -> list[str]:
+    """What `docker run` is told of a service, whose containers and volumes have names that begin with `name`."""
+    assert service.keys() <= USED
+    result = ["--read-only"] if service["read_only"] else []
+    for key in ("user", "shm_size"):
+        if key in service:
+            result += ["--" + key.replace("_", "-"), service[key]]
+    network = service.get("network_mode", "bridge")
+    result += ["--network", network.replace("service:", f"container:{name}-")]
+    for key, option in (("cap_drop", "--cap-drop"), ("cap_add", "--cap-add"), ("security_opt", "--security-opt"),
+                        ("tmpfs", "--tmpfs"), ("group_add", "--group-add"), ("ports", "--publish")):  # fmt: skip
+        for value in service.get(key, ()):
+            result += [option, value]
+    for variable, value in service.get("environment", {}).items():
+        result += ["--env", f"{variable}={value}"]
+    for volume in service.get("volumes", ()):
+        result += ["--volume", str(ROOT / volume) if volume.startswith("./") else f"{name}-{volume}"]
+    return result
+
+
+def command(service: dict[str, Any]) -> list[str]:
+    return [word.replace("$$", "$") for word in service.get("command", ())]
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """What the names of all containers and volumes begin with, of which nothing is left."""
+    name = f"ray-tune-test-{uuid.uuid4().hex[:8]}"
+    yield name
+    for service in reversed(SERVICES):
+        docker("rm", "--force", f"{name}-{service}", check=False)
+    for volume in docker("volume", "ls", "--quiet", "--filter", f"name={name}-").split():
+        docker("volume", "rm", volume)
+
+
+def query(expression: str) -> list[dict[str, Any]]:
+    """The series that Prometheus answers with; none while nobody answers."""
+    with suppress(OSError):
+        url = f"http://127.0.0.1:9090/api/v1/query?query={expression}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            return result
+    return []
+
+
+def test_token_application_and_prometheus_find_each_other(image: str, name: str) -> None:
+    program = shutil.which("prometheus")
+    assert program, "this test needs Prometheus: apt-get install prometheus"
+    token, application, prometheus = (SERVICES[service] for service in ("token", "application", "prometheus"))
+    (entrypoint, *more) = token["entrypoint"]
+    script = (*options(name, token), "--entrypoint", entrypoint, image, *more, *command(token))
+    assert docker("run", "--name", f"{name}-token", *script) == ""
+    settings = [word for variable, value in SMALL.items() for word in ("--env", f"{variable}={value}")]
+    docker("run", "--detach", "--name", f"{name}-application", *options(name, application), *settings, image)
+    docker(
+        "run", "--detach", "--name", f"{name}-prometheus", *options(name, prometheus), "--user", "65534:65534",
+        "--tmpfs", "/prometheus:mode=1777", "--volume", f"{Path(program).resolve()}:/bin/prometheus:ro",
+        "--entrypoint", "/bin/prometheus", image, *command(prometheus),
+    )  # fmt: skip
+    wait_for(f"{name}-application", "the dashboard stays at")
+    end = time.monotonic() + 60
+    held = "ray_tictactoe_phase{phase=%22held%22}==1"
+    while not query(held):
+        assert time.monotonic() < end, docker("logs", f"{name}-prometheus")[-3000:]
+        time.sleep(1)
+    (up,) = query("up")
+    assert up["value"][1] == "1"
+    docker("stop", f"{name}-application")
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", f"{name}-application").strip() == "0"
