@@ -33,7 +33,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Has each missing trial finish at once on one slot; the trials of each fit."""
     asked: list[list[int]] = []
 
-    def fit(settings: Settings, folder: Path, attempt: int, before: Standing, *rest: Any) -> None:
+    def fit(settings: Settings, folder: Path, attempt: int, start: float, before: Standing, *rest: Any) -> None:
         asked.append(before.missing)
         for index in before.missing:
             journals.trials(folder).append(
@@ -99,7 +99,7 @@ def test_trials_that_took_too_long_are_run_again_with_more_time(tmp_path: Path, 
 def test_failures_that_were_not_run_again_within_the_budget_are_not_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[list[int]]
 ) -> None:
-    def fit(settings: Settings, folder: Path, attempt: int, before: Standing, *rest: Any) -> None:
+    def fit(settings: Settings, folder: Path, attempt: int, start: float, before: Standing, *rest: Any) -> None:
         put(folder, made.failure(before.missing[0], attempt=attempt))
 
     monkeypatch.setattr(search, "_fit", fit)
@@ -125,9 +125,9 @@ def test_slots_count_by_the_nodes_and_an_attempt_that_ended_no_trial_by_them_too
     cost = run(tmp_path).cost
     assert (cost.learner_share, cost.attempts) == (8.0 / (4 * 1 + 4 * 3), 2)
     assert run(tmp_path, max_concurrent=2).cost.learner_share == 8.0 / (4 * 1 + 4 * 2)
-    journals.nodes(tmp_path).append(made.node_event(2, attempt=2))
+    assert [event.attempt for event in journals.nodes(tmp_path).read()] == [1, 1, 2, 3]  # each start says which nodes there are
     cost = run(tmp_path).cost
-    assert (cost.learner_share, cost.attempts) == (8.0 / (4 * 1 + 4 * 3), 3)
+    assert (cost.learner_share, cost.attempts) == (8.0 / (4 * 1 + 4 * 3), 4)
 
 
 def test_an_interrupted_search_has_no_outcome(tmp_path: Path, fits: list[list[int]]) -> None:

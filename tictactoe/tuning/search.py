@@ -52,8 +52,9 @@ def run(settings: Settings, folder: Path, interrupt: Interrupt, observers: Seque
     for observer in observers:
         observer.search_started(before)
     start = time.monotonic()
+    nodes.begin(events, attempt, start, observers)
     if before.missing and not interrupt.event.is_set():
-        _fit(settings, folder, attempt, before, interrupt, observers, nodes)
+        _fit(settings, folder, attempt, start, before, interrupt, observers, nodes)
     if interrupt.event.is_set():
         return None
     # What comes next has use for their memory. They have saved what they have to, but would take a second to end.
@@ -102,13 +103,17 @@ def _fit(
     settings: Settings,
     folder: Path,
     attempt: int,
+    start: float,
     before: Standing,
     interrupt: Interrupt,
     observers: Sequence[Observer],
     nodes: Nodes,
 ) -> None:
-    """Have Ray Tune run the missing trials. Raises RuntimeError when it cannot go on, or the journal cannot be written."""
-    state_dir, journal, start = folder / STATES, journals.trials(folder), time.monotonic()
+    """Have Ray Tune run the missing trials. `start` is the zero of their times, by the monotonic clock.
+
+    Raises RuntimeError when it cannot go on, or the journal cannot be written.
+    """
+    state_dir, journal = folder / STATES, journals.trials(folder)
     _clear(state_dir, before)
     execution = Execution(
         str(state_dir),
@@ -124,7 +129,6 @@ def _fit(
     heard = [*observers, searcher] if isinstance(searcher, RaceSearch) else observers
     relay = Relay(journal, attempt, start, heard, interrupt.end_fit, interrupt.event.is_set, state_dir, settings)
     tuner = _tuner(settings, folder, execution, searcher, before, relay)
-    nodes.begin(journals.nodes(folder), attempt, start, observers)
     controller.use(nodes)
     interrupt.fitting = True
     try:
