@@ -15,6 +15,7 @@ import pytest
 from tests.support.processes import Machine, free_port
 from tests.support.prometheus import MONITORING, Prometheus, filled, local_config, prometheus
 from tictactoe.experiment import journal
+from tictactoe.experiment import status as statuses
 from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.summary import Summary
 from tictactoe.tuning.metrics import COUNTERS, GAUGES
@@ -86,6 +87,8 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
                 get(f"{dashboard}/api/prometheus/sd")
             (found,) = json.loads(get(f"{dashboard}/api/prometheus/sd", token))
             assert f"127.0.0.1:{metrics_port}" in found["targets"]
+            before = statuses.read(folder)
+            assert before is not None and before.phase == "search"
             searches[0].kill()
             searches[0].leaves_nothing(15.0)
             searches.append(Machine(tmp_path, token, *options))
