@@ -104,7 +104,7 @@ def test_what_a_person_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert lines[1:-2] == [
         "  trials: 335 waiting, 0 running, 1 finished, 0 failed",
         "  run again: 1 (node)",
-        "  best: trial_00007, geometric mean at least 2,000 games, PAR-10 at least 5,200, solved 1 of 2",
+        "  best: trial_00007, geometric mean at least 6,325 games, PAR-10 at least 50,200, solved 1 of 2",
         "  games: 20,000 in the search, 0 on fresh seeds",
         "  2 slots on 1 node, 0 % of their time learning",
         "  time left: 2:05",
