@@ -430,3 +430,7 @@ def test_a_taken_port_for_metrics_is_fatal_where_it_was_named_and_another_one_is
         assert result.metrics_port > METRICS_PORT
         assert f"port {METRICS_PORT} is taken: metrics are on {result.metrics_port}" in result.notes
     assert check(metrics_port=0).metrics_port == 0
+    own = free_port()
+    assert check(dashboard_port=own, metrics_port=own).fatal == [
+        f"--metrics-port {own}: taken; name a free one, or 0 for none, or end what holds it"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Collection
 
 PORT_SECONDS = 3.0
 """How long a named port is waited for, which a run that was killed just now may still hold."""
@@ -23,14 +24,14 @@ def first_free(host: str, port: int, named: bool) -> int | None:
     return next((one for one in _candidates(port, named) if is_free(host, one)), None)
 
 
-def claim(host: str, port: int, named: bool) -> int | None:
+def claim(host: str, port: int, named: bool, but: Collection[int] = ()) -> int | None:
     """As `first_free`, and no other process of this program takes the port: who listens there does so only seconds later.
 
-    The claim is good until this process ends, on all machines, containers and users that share the network.
+    Ports that this process has another use for are in `but`. The claim is good until this process ends, on all machines, containers and users that share the network.
     """
     if named:
         becomes_free(host, port)
-    return next((one for one in _candidates(port, named) if is_free(host, one) and _is_ours(one)), None)
+    return next((one for one in _candidates(port, named) if one not in but and is_free(host, one) and _is_ours(one)), None)
 
 
 def becomes_free(host: str, port: int) -> bool:

@@ -318,8 +318,9 @@ def _metrics_port(preflight: Preflight, settings: Settings, host: str) -> None:
     first = settings.metrics_port
     if not first:
         return
+    others = {preflight.port, settings.cluster_port} if settings.cluster else {preflight.port}
     try:
-        port = ports.claim(host, first, "metrics_port" in settings.model_fields_set)
+        port = ports.claim(host, first, "metrics_port" in settings.model_fields_set, others)
     except OSError as error:
         preflight.fatal.append(f"--metrics-port {first}: cannot be listened on ({error.strerror}); name another, or 0 for none")
         return
