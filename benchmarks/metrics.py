@@ -22,7 +22,6 @@ from tictactoe.process import environment
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import inspect
 from tictactoe.settings import Settings, load
-from tictactoe.tuning import cluster, metrics
 
 OFTEN = 10
 """As many times as a search does it, since one time is lost in what an idle Ray uses."""
@@ -32,7 +31,9 @@ MIB = 2**20
 
 def main() -> None:
     options = arguments(__doc__, repetitions=5, seconds=30)
-    environment.prepare()
+    environment.prepare()  # before Ray is imported, which reads the environment then
+    from tictactoe.tuning import cluster, metrics
+
     found = search(WANDB_MODE="disabled")
     cost = found["summary"]["cost"]
     settings = load(["--num-cpus", "2"], {})

@@ -50,7 +50,7 @@ def check(tmp_path: Path) -> Callable[..., Preflight]:
     """Preflight of settings with results under tmp_path, in a cgroup without limits unless one is given."""
 
     def run(cgroup: Path = tmp_path / "none", shm: Path = Path("/dev/shm"), **options: object) -> Preflight:
-        given = {"results_dir": tmp_path / "results", "dashboard_port": free_port()} | options
+        given = {"results_dir": tmp_path / "results", "dashboard_port": free_port(), "metrics_port": free_port()} | options
         return inspect(made.settings(**given), cgroup=cgroup, shm=shm)
 
     return run
@@ -417,7 +417,7 @@ def test_the_program_checks_before_it_starts(finish: Callable[..., tuple[int, st
 
 
 def test_a_taken_port_for_metrics_is_fatal_where_it_was_named_and_another_one_is_taken_else(
-    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, taken: int
+    check: Callable[..., Preflight], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: int
 ) -> None:
     monkeypatch.setattr(ports, "PORT_SECONDS", 0.3)
     assert check(metrics_port=taken).fatal == [
@@ -426,7 +426,7 @@ def test_a_taken_port_for_metrics_is_fatal_where_it_was_named_and_another_one_is
     with ExitStack() as held:
         with suppress(OSError):  # somebody has it already
             held.enter_context(socket.create_server(("127.0.0.1", METRICS_PORT)))
-        result = check()
+        result = inspect(made.settings(results_dir=tmp_path, dashboard_port=free_port()), cgroup=tmp_path / "none")
         assert result.metrics_port > METRICS_PORT
         assert f"port {METRICS_PORT} is taken: metrics are on {result.metrics_port}" in result.notes
     assert check(metrics_port=0).metrics_port == 0

@@ -27,7 +27,8 @@ def first_free(host: str, port: int, named: bool) -> int | None:
 def claim(host: str, port: int, named: bool, but: Collection[int] = ()) -> int | None:
     """As `first_free`, and no other process of this program takes the port: who listens there does so only seconds later.
 
-    Ports that this process has another use for are in `but`. The claim is good until this process ends, on all machines, containers and users that share the network.
+    Ports that this process has another use for are in `but`. The claim is good until it ends, for all containers and users that
+    share the network.
     """
     if named:
         becomes_free(host, port)
