@@ -85,7 +85,7 @@ def answered(panel: dict[str, Any], there: Prometheus, seconds: float) -> dict[s
     answers = []
     for target in panel["targets"]:
         for labels, points in there.series(filled(target["expr"], "search"), seconds, STEP_S):
-            legend = target.get("legendFormat", "")
+            legend = target.get("legendFormat") or labels.get("alertname", "")
             for label, value in labels.items():
                 legend = legend.replace("{{" + label + "}}", value)
             answers.append((legend, points))
@@ -97,7 +97,7 @@ def draw(panels: Sequence[dict[str, Any]], name: str, path: Path) -> None:
     theme = THEMES[name]
     with style(), matplotlib.rc_context(colours(theme) | {"font.size": 8}):
         figure = Figure(figsize=SIZE, dpi=110)
-        zero = min(at for panel in panels for _, points in panel["answers"] for at, _ in points)
+        moments = [at for panel in panels for _, points in panel["answers"] for at, _ in points]
         for panel in panels:
             place = panel["gridPos"]
             left, width = place["x"] / GRID[0], place["w"] / GRID[0]
@@ -105,12 +105,15 @@ def draw(panels: Sequence[dict[str, Any]], name: str, path: Path) -> None:
             drawn = panel["type"] == "timeseries"
             axes = figure.add_axes((left + 0.028, bottom + 0.035 * drawn + 0.005, width - 0.04, height - 0.035 - 0.04 * drawn))
             axes.set_title(panel["title"], loc="left", fontsize=9, fontweight="bold")
-            (lines if drawn else numbers)(axes, panel, zero, theme)
+            if drawn:
+                lines(axes, panel, min(moments))
+            else:
+                numbers(axes, panel, max(moments), theme)
         figure.savefig(path, facecolor=theme["page"])
 
 
-def lines(axes: Axes, panel: dict[str, Any], zero: float, theme: dict[str, str]) -> None:
-    """A panel of lines over time, in seconds."""
+def lines(axes: Axes, panel: dict[str, Any], zero: float) -> None:
+    """A panel of lines over time."""
     for number, (legend, points) in enumerate(panel["answers"]):
         times, values = [at - zero for at, _ in points], [value for _, value in points]
         axes.plot(times, values, label=legend, color=COLOURS[number % len(COLOURS)], linewidth=1.3)
@@ -119,18 +122,18 @@ def lines(axes: Axes, panel: dict[str, Any], zero: float, theme: dict[str, str])
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_formatter("{x:g} s")
     if panel["answers"]:
         axes.legend(fontsize=6.5, loc="best", frameon=False)
 
 
-def numbers(axes: Axes, panel: dict[str, Any], zero: float, theme: dict[str, str]) -> None:
-    """A panel of the last values, in words; none where nothing was heard at the end."""
+def numbers(axes: Axes, panel: dict[str, Any], end: float, theme: dict[str, str]) -> None:
+    """A panel of the values at the end, in words; what was heard only before is left out."""
     axes.set_axis_off()
-    end = max((points[-1][0] for _, points in panel["answers"]), default=0.0)
     now = [(legend, points[-1][1]) for legend, points in panel["answers"] if points[-1][0] > end - 2 * STEP_S]
     unit = panel["fieldConfig"]["defaults"].get("unit", "short")
     if panel["type"] == "table":
-        axes.text(0, 0.85, "none fires" if not now else "\n".join(legend for legend, _ in now), fontsize=9, va="top")
+        axes.text(0, 0.9, "\n".join(legend for legend, _ in now) or "none fires", fontsize=9, va="top")
         return
     for number, (legend, value) in enumerate(now):
         x = (number + 0.5) / len(now)
