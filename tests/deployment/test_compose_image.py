@@ -67,14 +67,19 @@ def name() -> Iterator[str]:
         docker("volume", "rm", volume)
 
 
+def get(url: str, token: str = "") -> Any:
+    """A JSON answer; None while nobody answers."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+    return None
+
+
 def query(expression: str) -> list[dict[str, Any]]:
-    """The series that Prometheus answers with; none while nobody answers."""
-    with suppress(OSError):
-        url = f"http://127.0.0.1:9090/api/v1/query?query={expression}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-            return result
-    return []
+    """The series that Prometheus answers with; none while it does not answer."""
+    answer = get(f"http://127.0.0.1:9090/api/v1/query?query={expression}")
+    result: list[dict[str, Any]] = answer["data"]["result"] if answer else []
+    return result
 
 
 def test_token_application_and_prometheus_find_each_other(image: str, name: str) -> None:
@@ -99,5 +104,7 @@ def test_token_application_and_prometheus_find_each_other(image: str, name: str)
         time.sleep(1)
     (up,) = query("up")
     assert up["value"][1] == "1"
+    secret = docker("exec", f"{name}-application", "ray", "get-auth-token").strip()
+    assert get("http://127.0.0.1:8265/api/prometheus_health", secret)["result"]  # Ray's dashboard finds it as well
     docker("stop", f"{name}-application")
     assert docker("inspect", "--format", "{{.State.ExitCode}}", f"{name}-application").strip() == "0"
