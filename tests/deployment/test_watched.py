@@ -23,6 +23,8 @@ from tictactoe.tuning.metrics import COUNTERS, GAUGES
 pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(240)]
 SEARCH = ("--num-samples", "240", "--seeds", "128", "--games", "100000", "--num-cpus", "2", "--name", "mine", "--hold")
 """A race of three rounds, long enough for some scrapes and a kill."""
+LONG = ("--scheduler", "none", "--num-samples", "4", "--seeds", "8", "--games", "10000000")
+"""Trials that are long enough for their states to be saved."""
 RAYS_OWN_SECONDS = 15.0
 """From when the search sets a metric until a scrape has it: Ray passes them on every ten seconds."""
 
@@ -116,3 +118,32 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             search.kill()
             search.left(15.0)
             search.remove()
+
+
+def test_a_node_that_is_lost_as_prometheus_sees_it(tmp_path: Path) -> None:
+    """Its own metrics are found, and its loss calls somebody."""
+    token, dashboard, cluster, *ports = secrets.token_hex(32), *(free_port() for _ in range(4))
+    (tmp_path / "token").write_text(token)
+    here = ("--node-address", "127.0.0.1")
+    machines = [
+        Machine(
+            tmp_path, token, *LONG, *here, "--cluster", "--num-cpus", "0", "--results-dir", str(tmp_path), "--dashboard-port",
+            str(dashboard), "--cluster-port", str(cluster), "--metrics-port", str(ports[0]),
+        ),
+        Machine(
+            tmp_path, token, "worker", f"127.0.0.1:{cluster}", *here, "--num-cpus", "1", "--metrics-port", str(ports[1])
+        ),
+    ]  # fmt: skip
+    try:
+        with prometheus(local_config(tmp_path / "token", f"http://127.0.0.1:{dashboard}"), tmp_path) as there:
+            there.wait_for(f"sum({ours('state_sent_bytes_total')}) > bool 0", 1, 90.0)
+            assert {target["labels"]["instance"] for target in there.targets()} == {f"127.0.0.1:{port}" for port in ports}
+            assert there.value(f"max({ours('nodes')})") == 1
+            machines[1].power_off()
+            there.wait_for(f"max({ours('nodes_lost_total')})", 1)
+            there.wait_for('count(ALERTS{alertname="SearchNodeLost", alertstate="firing"})', 1)
+    finally:
+        for machine in machines:
+            machine.kill()
+            machine.left(15.0)
+            machine.remove()
