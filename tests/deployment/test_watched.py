@@ -138,7 +138,7 @@ def test_a_node_that_is_lost_as_prometheus_sees_it(tmp_path: Path) -> None:
         with prometheus(local_config(tmp_path / "token", f"http://127.0.0.1:{dashboard}"), tmp_path) as there:
             there.wait_for(f"sum({ours('state_sent_bytes_total')}) > bool 0", 1, 90.0)
             assert {target["labels"]["instance"] for target in there.targets()} == {f"127.0.0.1:{port}" for port in ports}
-            assert there.value(f"max({ours('nodes')})") == 1
+            there.wait_for(f"max({ours('nodes')})", 1)
             machines[1].power_off()
             there.wait_for(f"max({ours('nodes_lost_total')})", 1)
             there.wait_for('count(ALERTS{alertname="SearchNodeLost", alertstate="firing"})', 1)
