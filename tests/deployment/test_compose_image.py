@@ -91,10 +91,13 @@ def test_token_application_and_prometheus_find_each_other(image: str, name: str)
     assert docker("run", "--name", f"{name}-token", *script) == ""
     settings = [word for variable, value in SMALL.items() for word in ("--env", f"{variable}={value}")]
     docker("run", "--detach", "--name", f"{name}-application", *options(name, application), *settings, image)
+    nobody = "65534:65534"  # as in Prometheus' image, where the folder for its data is his
+    docker("run", "--rm", "--user", "0", "--volume", f"{name}-metrics:/prometheus", "--entrypoint", "chown", image, nobody,
+           "/prometheus")  # fmt: skip
     docker(
-        "run", "--detach", "--name", f"{name}-prometheus", *options(name, prometheus), "--user", "65534:65534",
-        "--tmpfs", "/prometheus:mode=1777", "--volume", f"{Path(program).resolve()}:/bin/prometheus:ro",
-        "--entrypoint", "/bin/prometheus", image, *command(prometheus),
+        "run", "--detach", "--name", f"{name}-prometheus", *options(name, prometheus), "--user", nobody,
+        "--volume", f"{Path(program).resolve()}:/bin/prometheus:ro", "--entrypoint", "/bin/prometheus", image,
+        *command(prometheus),
     )  # fmt: skip
     wait_for(f"{name}-application", "the dashboard stays at")
     end = time.monotonic() + 60
