@@ -15,8 +15,9 @@ from tictactoe.process import processes
 PREPARE = """
 import os, signal, subprocess, sys, time
 import psutil
-from tictactoe.process import processes
+from tictactoe.process import processes, streams
 from tictactoe.process.interrupt import Interrupt
+streams.make_unfailing()  # as the program does: what it says is written at once
 interrupt = Interrupt()
 interrupt.install()
 """
