@@ -178,13 +178,11 @@ def test_the_help_names_every_command_and_a_command_has_only_its_options() -> No
     text = settings.parser().format_help()
     for command, (_, _, metavar, _, options) in settings.COMMANDS.items():
         assert f"main.py {command} [{metavar}]" in text
-        listed = re.findall(r"--(?!no-)[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
-        assert sorted(
-            {
-                "--help",
-                *({"play_as": "--as", "json_output": "--json"}.get(name, "--" + name.replace("_", "-")) for name in options),
-            }
-        ) == sorted({*listed})
+        listed = re.findall(r"--[a-z-]+", settings.parser(command).format_help().partition("options:")[2])
+        short = {"play_as": "--as", "json_output": "--json"}
+        switches = {"--no-json"} if "json_output" in options else set()
+        own = {short.get(name, "--" + name.replace("_", "-")) for name in options}
+        assert sorted({"--help", *own, *switches}) == sorted({*listed})
     assert "--as" not in text
 
 

@@ -84,7 +84,6 @@ class Tracker(Observer):
         self._probe = probe
         self._shared = rounds[-1].trials > RUN_EACH_UP_TO
         self._round, self._last = 0, len(rounds) - 1
-        self._began = time.monotonic()
         self._slots: list[tuple[float, int]] = []
         """When, on the monotonic clock, how many slots there were: the corners of a line of steps."""
         self._best: Record | None = None
@@ -351,10 +350,11 @@ class Tracker(Observer):
         for path in files:
             artifact.add_file(str(path))
         try:
+            zero, _ = (self._slots or self._course or [(0.0, 0)])[0]
             for name, line in (("slots", self._slots), ("best_geometric_mean", self._course)):
                 run.define_metric(name, step_metric="seconds")
                 for at, value in line:
-                    run.log({"seconds": at - self._began, name: value})
+                    run.log({"seconds": max(0.0, at - zero), name: value})  # of earlier attempts is told before there are slots
             run.summary.update({name: value for name, value in to_json(summary).items() if name != "versions"})
             run.log({"leaderboard": leaderboard, "stages": steps} | pages)
             run.log_artifact(artifact)
