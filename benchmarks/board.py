@@ -10,7 +10,6 @@ queries are asked of it as Grafana would. matplotlib draws the answers where the
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import tempfile
 import time
@@ -23,14 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.common import ROOT
 from benchmarks.landscape.plot import THEMES, colours
 from benchmarks.scaling_plot import COLOURS
+from tests.support.monitoring import board, filled
 from tests.support.processes import Machine, free_port
-from tests.support.prometheus import Prometheus, filled, local_config, prometheus
+from tests.support.prometheus import Prometheus, local_config, prometheus
 from tictactoe.reporting.report.drawing import style
+from tictactoe.text import minutes
 
-BOARD = ROOT / "deploy" / "monitoring" / "dashboard.json"
 SEARCH = ("--num-samples", "1024", "--seeds", "256", "--games", "400000", "--name", "search", "--hold")
 HERE = ("--node-address", "127.0.0.1", "--num-cpus", "1")
 ALONE_S, TOGETHER_S, GAP_S, HELD_S = 20.0, 60.0, 20.0, 20.0
@@ -71,7 +70,7 @@ def watch(folder: Path) -> list[dict[str, Any]]:
                     time.sleep(GAP_S)
             there.wait_for('max(ray_tictactoe_phase{phase="held"})', 1, 900.0)
             time.sleep(HELD_S)
-            return [answered(panel, there, time.time() - began) for panel in json.loads(BOARD.read_text())["panels"]]
+            return [answered(panel, there, time.time() - began) for panel in board()["panels"]]
     finally:
         for machine in machines:
             machine.kill()
@@ -150,7 +149,7 @@ def worded(value: float, unit: str) -> str:
     if unit == "percent":
         return f"{value:.0f} %"
     if unit == "s":
-        return f"{int(value) // 60}:{int(value) % 60:02d}"
+        return minutes(value)
     if value >= 1e6:
         return f"{value / 1e6:,.3g} M"
     return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"

@@ -64,3 +64,8 @@ def one_line(text: str, lines: slice = slice(1)) -> str:
 def reason(error: BaseException, lines: slice = slice(1)) -> str:
     """Why something failed, in one line: that of the error's text (see `one_line`), else the error's name."""
     return one_line(str(error), lines) or type(error).__name__
+
+
+def minutes(seconds: float) -> str:
+    """A time as "2:05"."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

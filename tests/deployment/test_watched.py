@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.monitoring import panel_queries
 from tests.support.processes import Machine, free_port
-from tests.support.prometheus import MONITORING, Prometheus, filled, local_config, prometheus
+from tests.support.prometheus import Prometheus, local_config, prometheus
 from tictactoe.experiment import journal
 from tictactoe.experiment import status as statuses
 from tictactoe.experiment import summary as summaries
@@ -33,12 +34,6 @@ def get(url: str, token: str | None = None) -> str:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return str(answer.read().decode())
-
-
-def expressions() -> list[tuple[str, str]]:
-    """The title and query of each panel, but of that of alerts: in a search that is well there are none."""
-    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
-    return [(panel["title"], one["expr"]) for panel in panels if panel["title"] != "Alerts" for one in panel["targets"]]
 
 
 def ours(name: str) -> str:
@@ -106,8 +101,8 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             known = {ours(name) for name in GAUGES} | {ours(f"{name}_total") for name in COUNTERS}
             assert known - there_now == {ours("time_left_seconds")}  # all is done
             assert there.range(ours("time_left_seconds"), 120) != []
-            for title, expression in expressions():
-                assert there.range(filled(expression, "mine"), 120) != [], f"{title}: {expression}"
+            for title, query in panel_queries("mine"):
+                assert title == "Alerts" or there.range(query, 120) != [], f"{title}: {query}"  # there are none, as it is well
             assert [alert for alert in there.alerts() if alert["state"] == "firing"] == []
             text = get(f"http://127.0.0.1:{metrics_port}/metrics")
             assert "ray_tictactoe_slots" in text and token not in text

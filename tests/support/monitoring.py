@@ -33,8 +33,6 @@ EXPORTED: dict[str, dict[str, set[str]]] = {
     **{f"ray_tictactoe_{name}_total": _LABELS.get(name, {}) for name in (*metrics.COUNTERS, *metrics.NODE_COUNTERS)},
 }
 """What the program exports, with its labels' values beside `search`."""
-VARIABLES = {"$search": "a", "$__rate_interval": "1m"}
-"""Of Grafana, in the queries of the board, with what the tests put in their place."""
 _WORDS = {"search", "instance", "severity", "alertstate"}
 """Labels with any value."""
 
@@ -48,14 +46,18 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load((FOLDER / "rules.yaml").read_text())["groups"] for rule in group["rules"]]
 
 
-def panel_queries() -> Iterator[tuple[str, str]]:
-    """The title of a panel and one of its queries, as Prometheus would get it."""
+def filled(query: str, search: str) -> str:
+    """A query of the board with Grafana's variables filled in, as Prometheus would get it."""
+    query = query.replace("$search", search).replace("$__rate_interval", "1m")
+    assert "$" not in query, query
+    return query
+
+
+def panel_queries(search: str = "a") -> Iterator[tuple[str, str]]:
+    """The title of a panel and one of its queries about a search, as Prometheus would get it."""
     for panel in board()["panels"]:
         for target in panel["targets"]:
-            query = target["expr"]
-            for name, value in VARIABLES.items():
-                query = query.replace(name, value)
-            yield panel["title"], query
+            yield panel["title"], filled(target["expr"], search)
 
 
 def rays_own() -> set[str]:

@@ -16,10 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.monitoring import FOLDER
 from tests.support.processes import free_port
-from tests.support.program import ROOT
-
-MONITORING = ROOT / "deploy" / "monitoring"
 
 
 class Prometheus:
@@ -76,22 +74,14 @@ class Prometheus:
 
 def local_config(token: Path, dashboard: str) -> dict[str, Any]:
     """The project's own for one machine, for a dashboard at this address, and quicker; `token` is the file that has it."""
-    content: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.local.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.local.yaml").read_text())
     content["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    content["rule_files"] = [str(MONITORING / "rules.yaml")]
+    content["rule_files"] = [str(FOLDER / "rules.yaml")]
     (job,) = content["scrape_configs"]
     (discovery,) = job["http_sd_configs"]
     discovery |= {"url": f"{dashboard}/api/prometheus/sd", "refresh_interval": "1s"}
     discovery["authorization"]["credentials_file"] = str(token)
     return content
-
-
-def filled(expression: str, search: str) -> str:
-    """A panel's query with Grafana's variables filled in."""
-    for name, value in {"__rate_interval": "30s", "__interval": "5s", "__range": "5m", "search": search}.items():
-        expression = expression.replace("${" + name + "}", value).replace("$" + name, value)
-    assert "$" not in expression, expression
-    return expression
 
 
 @contextmanager

@@ -168,6 +168,11 @@ class Record(Progress):
         return min(self.learner_cpu_s - self.earlier_cpu_s, self.seconds)
 
 
+def better(best: Record | None, record: Record) -> Record:
+    """The better of two by rank; the first of equals."""
+    return record if best is None or record.rank < best.rank else best
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """A trial that failed: a line of the journal too."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment import journal
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay
+from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay, better
 from tictactoe.experiment.rounds import Round, Standing, rounds
 from tictactoe.experiment.slots import slot_limit, slot_seconds
 from tictactoe.experiment.status import BestSoFar, Phase, Status, Trials
@@ -211,8 +211,7 @@ class Tally(Observer):
         self._ended.learner_cpu_s += record.learner_cpu_s
         self._ended.seconds += record.seconds
         self._ended.learned_s += record.attempt_cpu_s
-        if self._best is None or record.rank < self._best.rank:
-            self._best = record
+        self._best = better(self._best, record)
 
     def _add(self, replay: Replay) -> None:
         self._fresh_games += len(replay.games_to_optimal) * self._settings.games

@@ -15,9 +15,9 @@ from rich.table import Table
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record, Scores
+from tictactoe.experiment.record import Failure, Progress, Record, Scores, better
 from tictactoe.experiment.rounds import Round, Standing
-from tictactoe.text import count, games, percent, trial_name
+from tictactoe.text import count, games, minutes, percent, trial_name
 
 LINE_SECONDS = 3.0
 """Least time between two lines about the same running trial, or the same round, in a pipe or log."""
@@ -183,7 +183,7 @@ class Reporter(Observer):
         if self.slots == 0:
             return "waiting for a node"
         seconds = self.seconds_left()
-        return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+        return "" if seconds is None else f"{minutes(seconds)} left"
 
     def seconds_left(self) -> float | None:
         """Estimate of the search's time left, from the games of this round so far and those that the rounds have still to play.
@@ -226,8 +226,7 @@ class Reporter(Observer):
 
     def _compare(self, record: Record) -> None:
         """Keep the best trial: of those that have played their whole budget, as long as there are none of the others."""
-        if self.best is None or record.rank < self.best.rank:
-            self.best = record
+        self.best = better(self.best, record)
 
     def __rich__(self) -> Group:
         bar = Bar(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))

@@ -17,7 +17,7 @@ from tictactoe.experiment.record import to_json
 from tictactoe.experiment.status import Status
 from tictactoe.experiment.summary import Summary
 from tictactoe.process.interrupt import INTERRUPTED
-from tictactoe.text import count, games, percent, trial_name
+from tictactoe.text import count, games, minutes, percent, trial_name
 
 State = Literal["starting", "running", "held", "silent", "finished", "interrupted", "failed", "damaged"]
 SILENT_SECONDS = 60.0
@@ -114,7 +114,7 @@ def _lines(status: Status) -> list[str]:
     learning = f"{percent(status.learner_share)} of their time learning"
     lines.append(f"{count(status.slots, 'slot')} on {count(status.nodes, 'node')}{lost}, {learning}")
     if status.time_left_s is not None:
-        lines.append(f"time left: {int(status.time_left_s) // 60}:{int(status.time_left_s) % 60:02d}")
+        lines.append(f"time left: {minutes(status.time_left_s)}")
     if status.wandb_backlog:
         lines.append(f"W&B: {count(status.wandb_backlog, 'thing')} still to be written")
     share = percent(status.results_free_bytes / max(1, status.results_size_bytes))

@@ -29,7 +29,7 @@ from rich.console import Console
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record, Scores, names, part, to_json
+from tictactoe.experiment.record import Failure, Progress, Record, Scores, better, names, part, to_json
 from tictactoe.experiment.results import COLUMNS
 from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.reporting.probe import RUN_EACH_UP_TO, Probe, sync_command
@@ -186,8 +186,8 @@ class Tracker(Observer):
         self._put(self._summarise, summary, records, files)
 
     def _compare(self, record: Record) -> None:
-        if self._best is None or record.rank < self._best.rank:
-            self._best = record
+        before, self._best = self._best, better(self._best, record)
+        if self._best is not before:
             self._course.append((time.monotonic(), record.geometric_mean))
 
     def _close(self) -> None:
