@@ -22,6 +22,7 @@ from tictactoe.errors import UserError
 from tictactoe.process import node, processes, ray_address, reaper
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import SHARED_MEMORY, Preflight, port_is_fixed
+from tictactoe.process.threads import beside
 from tictactoe.settings import Settings
 from tictactoe.tuning import existing, gcs, logs, meeting
 from tictactoe.tuning.workers import PATIENCE_SECONDS, Wait, title
@@ -196,7 +197,6 @@ def stopped_at_end(folder: Path | None) -> Iterator[None]:
 @contextmanager
 def watched(lost: Callable[[str], None]) -> Iterator[None]:
     """Call `lost` with the reason when Ray dies meanwhile, which `Tuner.fit` would not notice for minutes."""
-    stopped = threading.Event()
     vital = [process for process in _ours_or_the_nodes() if processes.name_of(process) in processes.VITAL]
     # The raylet ends when the gcs_server has, not the other way round.
     watch = {processes.name_of(process): process for process in vital}
@@ -210,20 +210,15 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
             return f"the Ray at RAY_ADDRESS {ray_address.existing()} has gone"
         return None
 
-    def run() -> None:
+    def run(stopped: threading.Event) -> None:
         while not stopped.wait(1.0):
             if why := reason():
                 if not stopped.is_set():
                     lost(why)
                 return
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with beside(run):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def _ours_or_the_nodes() -> Iterable[psutil.Process]:

@@ -15,6 +15,7 @@ from tictactoe.experiment import status as statuses
 from tictactoe.experiment.record import Cause
 from tictactoe.experiment.status import Phase, Status
 from tictactoe.experiment.tally import Tally
+from tictactoe.process.threads import beside
 
 PUBLISH_SECONDS = 5.0
 """Ray forgets a gauge that was not set again for 20 s."""
@@ -116,7 +117,6 @@ class Metrics:
 def published(tally: Tally, folder: Path, as_metrics: bool) -> Iterator[None]:
     """While Ray is up, say what the tally comes to: in status.json, and `as_metrics`. Once more at the end."""
     metrics = Metrics(folder.name) if as_metrics else None
-    stopped = threading.Event()
 
     def publish() -> None:
         with suppress(OSError):  # whether results can be written is for the journal to say
@@ -125,16 +125,13 @@ def published(tally: Tally, folder: Path, as_metrics: bool) -> Iterator[None]:
                 metrics.set(samples(status))
             statuses.write(folder, status)
 
-    def run() -> None:
+    def run(stopped: threading.Event) -> None:
         publish()
         while not stopped.wait(PUBLISH_SECONDS):
             publish()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(run):
+            yield
     finally:
-        stopped.set()
-        thread.join()
         publish()

@@ -13,6 +13,7 @@ from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record
 from tictactoe.process import processes, ray_address
+from tictactoe.process.threads import beside
 from tictactoe.text import trial_name
 from tictactoe.tuning import logs
 from tictactoe.tuning.nodes import Nodes
@@ -120,12 +121,12 @@ def awaited(lost: Callable[[str], None], say: Callable[[str], None], nodes: Node
 
     A trial that has fallen silent is said: only --trial-timeout ends it. What is yielded is to hear of the trials.
     """
-    heard, stopped, patience = Heard(), threading.Event(), Patience(say, nodes)
+    heard, patience = Heard(), Patience(say, nodes)
 
     def first_trial() -> Wait:
         return Wait("the first trial to start", lambda line: None if patience.wait.said else say(line), SLOW_SECONDS)
 
-    def run() -> None:
+    def run(stopped: threading.Event) -> None:
         begin = first_trial()
         while not stopped.wait(1.0):
             if not nodes.slots:  # which is said, and may last
@@ -139,13 +140,8 @@ def awaited(lost: Callable[[str], None], say: Callable[[str], None], nodes: Node
                 lost(why)
                 return
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with beside(run):
         yield heard
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def _busy() -> str:
