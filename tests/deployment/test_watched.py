@@ -21,9 +21,11 @@ from tictactoe.experiment import summary as summaries
 from tictactoe.experiment.summary import Summary
 from tictactoe.tuning.metrics import COUNTERS, GAUGES
 
-pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(240)]
-SEARCH = ("--num-samples", "240", "--seeds", "128", "--games", "100000", "--num-cpus", "2", "--name", "mine", "--hold")
-"""A race of three rounds, long enough for some scrapes and a kill."""
+ALL_SECONDS = 480.0
+"""That a test may take."""
+pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(ALL_SECONDS)]
+SEARCH = ("--num-samples", "1500", "--seeds", "640", "--games", "100000", "--num-cpus", "2", "--name", "mine", "--hold")
+"""A race that takes some 50 s on fast cores: it is killed after a scrape that has all of it, which comes after some 20 s."""
 LONG = ("--scheduler", "none", "--num-samples", "4", "--seeds", "8", "--games", "10000000")
 """Trials that are long enough for their states to be saved."""
 RAYS_OWN_SECONDS = 15.0
@@ -86,23 +88,24 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             assert f"127.0.0.1:{metrics_port}" in found["targets"]
             before = statuses.read(folder)
             assert before is not None and before.phase == "search"
+            there.wait_for(f"count({ours('time_left_seconds')})", 1)
             searches[0].kill()
             searches[0].leaves_nothing(15.0)
             searches.append(Machine(tmp_path, token, *options))
-            there.wait_for(ours('phase{phase="held"}'), 1, 120.0)
+            there.wait_for(ours('phase{phase="held"}'), 1, 300.0)
             time.sleep(RAYS_OWN_SECONDS)
             summary = summaries.read(folder)
             assert isinstance(summary, Summary)
             require_what_summary_says(there, summary, folder)
             for name in COUNTERS:
-                for values in there.range(f"{ours(name)}_total", 120):
+                for values in there.range(f"{ours(name)}_total", ALL_SECONDS):
                     assert values == sorted(values), name
             there_now = {one["metric"]["__name__"] for one in there.query('{__name__=~"ray_tictactoe_.+"}')}
             known = {ours(name) for name in GAUGES} | {ours(f"{name}_total") for name in COUNTERS}
             assert known - there_now == {ours("time_left_seconds")}  # all is done
-            assert there.range(ours("time_left_seconds"), 120) != []
             for title, query in panel_queries("mine"):
-                assert title == "Alerts" or there.range(query, 120) != [], f"{title}: {query}"  # there are none, as it is well
+                has_data = there.range(query, ALL_SECONDS) != []
+                assert has_data or title == "Alerts", f"{title}: {query}"  # there are none, as it is well
             assert [alert for alert in there.alerts() if alert["state"] == "firing"] == []
             text = get(f"http://127.0.0.1:{metrics_port}/metrics")
             assert "ray_tictactoe_slots" in text and token not in text
