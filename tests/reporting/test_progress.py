@@ -296,5 +296,5 @@ def test_the_live_table_says_how_many_slots_there_are() -> None:
 def test_before_anything_is_known_of_slots_nothing_is_said() -> None:
     output = io.StringIO()
     with Reporter(Console(file=output, force_terminal=True, width=120), ONE, str) as shown:
-        assert (shown.slots, shown.time_left()) == (None, "")
+        assert (shown.slot_clock.slots, shown.time_left()) == (None, "")
     assert "slot" not in output.getvalue() and "waiting" not in output.getvalue()

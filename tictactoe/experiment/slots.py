@@ -1,8 +1,10 @@
-"""Where the time of a search went: its attempts on one clock, and what of their slots' seconds was learning."""
+"""The slots' seconds: of a search that runs, and where those of its attempts went, which are put on one clock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tictactoe.experiment.record import NodeEvent, Record
@@ -73,6 +75,42 @@ class SlotSeconds:
     def share(self, seconds: float) -> float:
         """These seconds over all."""
         return seconds / max(self.learning + self.trial + self.between, 1e-9)
+
+
+class SlotClock:
+    """Counts the seconds of all slots while it goes, second by second as many as there are. Threads may share it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slots: int | None = None
+        """None until it is told."""
+        self.goes = False
+        self._clock = clock
+        self._counted, self._since = 0.0, clock()
+        self._changing = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        with self._changing:
+            return self._seconds()
+
+    def start(self) -> None:
+        """Count from nought on."""
+        with self._changing:
+            self._counted, self._since, self.goes = 0.0, self._clock(), True
+
+    def stop(self) -> None:
+        """Stay where it is."""
+        with self._changing:
+            self._counted, self.goes = self._seconds(), False
+
+    def change(self, slots: int) -> None:
+        """From now on there are so many."""
+        with self._changing:
+            self._counted, self._since, self.slots = self._seconds(), self._clock(), slots
+
+    def _seconds(self) -> float:
+        return self._counted + ((self.slots or 0) * (self._clock() - self._since) if self.goes else 0.0)
 
 
 def slot_limit(settings: Settings | SearchSettings) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from tictactoe.experiment import journal
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay, better
 from tictactoe.experiment.rounds import Round, Standing, rounds
-from tictactoe.experiment.slots import slot_limit, slot_seconds
+from tictactoe.experiment.slots import SlotClock, slot_limit, slot_seconds
 from tictactoe.experiment.status import BestSoFar, Phase, Status, Trials
 from tictactoe.settings import Settings
 
@@ -73,11 +72,8 @@ class Tally(Observer):
         self._games, self._learner_cpu_s, self._trial_s = 0, 0.0, 0.0
         """The most that was known so far. A trial that is run again begins with less."""
         self._retries: Counter[Cause] = Counter()
-        self._slots, self._since, self._counted_s = 0, clock(), 0.0
-        """Slots, since when, and the seconds of all slots until then, from the start of this start's first trial on."""
-        self._began = False
-        self._counting = threading.Lock()
-        """Of these four."""
+        self._slot_clock = SlotClock(clock)
+        """It goes from the start of this start's first trial to the end of the search."""
         self._earlier_slot_s = 0.0
         self._nodes = self._nodes_lost = 0
         self._fresh_games, self._fresh_cpu_s = 0, 0.0
@@ -105,16 +101,14 @@ class Tally(Observer):
         self._nodes_lost += event.event == "lost"
 
     def slots_changed(self, slots: int) -> None:
-        with self._counting:
-            self._counted_s, self._since, self._slots = self._slot_s(), self._clock(), slots
+        self._slot_clock.change(slots)
 
     def round_started(self, number: int, round: Round, of: int) -> None:
         self._number = number
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
-        if not self._began:
-            with self._counting:
-                self._began, self._since = True, self._clock()
+        if not self._slot_clock.goes:
+            self._slot_clock.start()
         self._running[index] = _Running(self._clock())
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
@@ -141,15 +135,13 @@ class Tally(Observer):
     def enter(self, phase: Phase) -> None:
         """The search has come to a phase."""
         if phase != "search":
-            with self._counting:
-                self._counted_s, self._began = self._slot_s(), False  # from here on slots are not the search's
+            self._slot_clock.stop()
         self.phase = phase
 
     def status(self) -> Status:
         """How far the search is now. Raises OSError where its folder is gone."""
         ended, running = self._ended, list(self._running.values())
-        with self._counting:
-            now, slot_s = self._clock(), self._slot_s()
+        now, slot_s = self._clock(), self._slot_clock.seconds
         self._games = max(self._games, ended.games + sum(one.played for one in running))
         self._learner_cpu_s = max(self._learner_cpu_s, ended.learner_cpu_s + sum(one.learner_cpu_s for one in running))
         self._trial_s = max(self._trial_s, ended.seconds + sum(now - one.began for one in running))
@@ -173,7 +165,7 @@ class Tally(Observer):
             trial_s=self._trial_s,
             slot_s=self._earlier_slot_s + slot_s,
             learner_share=min(1.0, learned_s / slot_s) if slot_s else 0.0,
-            slots=self._slots,
+            slots=self._slot_clock.slots or 0,
             nodes=self._nodes,
             nodes_lost=self._nodes_lost,
             time_left_s=self.seconds_left() if self.phase == "search" else None,
@@ -186,10 +178,6 @@ class Tally(Observer):
     def _ahead(self) -> list[tuple[int, Round]]:
         """The rounds that are not over, with their numbers."""
         return list(enumerate(self._rounds))[self._number :] if self.phase == "search" else []
-
-    def _slot_s(self) -> float:
-        """Seconds of all slots so far, from the start of this start's first trial to the end of the search."""
-        return self._counted_s + (self._slots * (self._clock() - self._since) if self._began else 0.0)
 
     def _best_so_far(self) -> BestSoFar | None:
         best = self._best

@@ -17,6 +17,7 @@ from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Failure, Progress, Record, Scores, better
 from tictactoe.experiment.rounds import Round, Standing
+from tictactoe.experiment.slots import SlotClock
 from tictactoe.text import count, games, minutes, percent, trial_name
 
 LINE_SECONDS = 3.0
@@ -57,10 +58,8 @@ class Reporter(Observer):
         self.line = line
         self.clock = clock
         self.round_start = self.last_line = clock()
-        self.slots: int | None = None
-        """Trials that can run at a time; None until it is told."""
-        self._counted, self._counted_at = 0.0, clock()
-        """Seconds of all slots since the first trial of this round in this attempt began, up to a time."""
+        self.slot_clock = SlotClock(clock)
+        """It goes since the first trial of this round in this attempt began."""
         self.number = 0
         """The round that runs, counted from 0."""
         self.running: dict[int, _Running] = {}
@@ -111,8 +110,7 @@ class Reporter(Observer):
 
     def slots_changed(self, slots: int) -> None:
         """Count the seconds of those that there were; whoever watches the nodes tells the user."""
-        self._counted, self._counted_at = self._slot_seconds(), self.clock()
-        self.slots = slots
+        self.slot_clock.change(slots)
 
     def round_started(self, number: int, round: Round, of: int) -> None:
         """Tell it, unless it was over in an earlier attempt."""
@@ -139,7 +137,8 @@ class Reporter(Observer):
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
         if not self._begun:  # what went before is no measure
-            self._counted, self._counted_at, self._begun = 0.0, self.clock(), True
+            self.slot_clock.start()
+            self._begun = True
         self.running[index] = _Running(self.clock())
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
@@ -180,7 +179,7 @@ class Reporter(Observer):
 
     def time_left(self) -> str:
         """The search's time left, in words; empty where nothing is known of it."""
-        if self.slots == 0:
+        if self.slot_clock.slots == 0:
             return "waiting for a node"
         seconds = self.seconds_left()
         return "" if seconds is None else f"{minutes(seconds)} left"
@@ -191,7 +190,8 @@ class Reporter(Observer):
         As many games are played in a slot's second as so far, in the slots that there are now. None at the beginning: until
         then little is known but how long processes take to start.
         """
-        if not self.slots:
+        slots = self.slot_clock.slots  # once: who asks may be another thread than who hears of nodes
+        if not slots:
             return None
         running = _games(self.round) * sum(state.share for state in list(self.running.values()))
         left = _games(self.round) * (self.round.trials - self.ended) - running
@@ -200,11 +200,7 @@ class Reporter(Observer):
         worked = self.played + running
         if worked <= 0 or not 0 < left <= (1 - LITTLE) * everything:
             return None
-        return self._slot_seconds() / worked * left / self.slots
-
-    def _slot_seconds(self) -> float:
-        """Of all slots that there have been, since the first trial of this round in this attempt began."""
-        return self._counted + (self.slots or 0) * (self.clock() - self._counted_at)
+        return self.slot_clock.seconds / worked * left / slots
 
     def _tell_round(self) -> None:
         """A line now and then about a round whose trials have none."""
@@ -231,7 +227,7 @@ class Reporter(Observer):
     def __rich__(self) -> Group:
         bar = Bar(TextColumn("{task.completed}/{task.total} trials"), BarColumn(), TextColumn("{task.description}"))
         title = f"of {self._title()}  " if len(self.rounds) > 1 else ""
-        slots = f"{count(self.slots, 'slot')}  " if self.slots else ""
+        slots = f"{count(self.slot_clock.slots, 'slot')}  " if self.slot_clock.slots else ""
         bar.add_task(title + slots + self.time_left(), total=self.round.trials, completed=self.ended)
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "trained", "solved", "median", "geometric mean", "loss vs random"):
