@@ -16,7 +16,7 @@ from benchmarks.common import arguments, search, show, write
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
-from tictactoe.tuning.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
+from tictactoe.tuning.block import save_pause
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def checkpoint(board: str, seeds: int, games: int) -> dict[str, Any]:
             replicates.save(Path(folder, "state.npz"))
             seconds.append(time.perf_counter() - began)
     cost = median(seconds)
-    share = cost / (cost + max(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE))
+    share = cost / (cost + save_pause(cost))
     return {"board": board, "seeds": seeds, "ms/checkpoint": 1000 * cost, "share of a trial at most": share}
 
 

@@ -19,6 +19,7 @@ from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, rungs
 from tictactoe.experiment.rounds import Round
 from tictactoe.experiment.space import sample
+from tictactoe.tuning import block
 from tictactoe.tuning import trial as trials
 from tictactoe.tuning.trial import AGAIN, Batch, Execution, QLearningTrial, Report, state_file
 
@@ -70,8 +71,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports and saves after every few games."""
     monkeypatch.setattr(replicates, "CHUNK", 150)
     monkeypatch.setattr(trials, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(trials, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(trials, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(block, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(block, "CHECKPOINT_SHARE", math.inf)
 
 
 @pytest.fixture

@@ -23,6 +23,11 @@ _warm_up_once = cache(warm_up)
 """On a large board this takes a tenth of a second, and a process plays many blocks."""
 
 
+def save_pause(seconds: float = 0.0) -> float:
+    """Seconds from a save that took so long to the next one; without it, from a start to the first one."""
+    return max(CHECKPOINT_SECONDS, seconds / CHECKPOINT_SHARE)
+
+
 def play(task: Task, config: Hyperparameters, home: str, state: str, saved: bool) -> tuple[GamesToOptimal, float]:
     """Games to optimal of a task's replicates, and the learner's CPU seconds.
 
@@ -32,12 +37,12 @@ def play(task: Task, config: Hyperparameters, home: str, state: str, saved: bool
     replicates, states = Replicates(task, config), States(home)
     if saved and (source := states.load(Path(state))) is not None:
         replicates.restore(source)
-    wait = CHECKPOINT_SECONDS
+    pause = save_pause()
     while True:
-        replicates.advance(time.monotonic() + wait, task.games)
+        replicates.advance(time.monotonic() + pause, task.games)
         if replicates.finished:
             return tuple(replicates.games_to_optimal), replicates.learner_cpu_s
         began = time.monotonic()
         with suppress(OSError):  # it can still finish, it only cannot be resumed
             states.save(replicates, Path(state))
-        wait = max(CHECKPOINT_SECONDS, (time.monotonic() - began) / CHECKPOINT_SHARE)
+        pause = save_pause(time.monotonic() - began)

@@ -23,7 +23,7 @@ from tictactoe.experiment.record import Progress, Task
 from tictactoe.experiment.replicates import Replicates, warm_up
 from tictactoe.experiment.rounds import Round
 from tictactoe.text import games, percent, reason, trial_name
-from tictactoe.tuning.block import CHECKPOINT_SECONDS, CHECKPOINT_SHARE
+from tictactoe.tuning.block import save_pause
 from tictactoe.tuning.states import States
 
 REPORT_SECONDS = 1.5
@@ -141,7 +141,7 @@ class QLearningTrial(tune.Trainable):
         """Begin with the next trial of the batch."""
         self.index, hyperparameters = self.waiting.popleft()
         self.began = time.monotonic()
-        self.save_at = self.began + CHECKPOINT_SECONDS
+        self.save_at = self.began + save_pause()
         self.ended = False
         self.error: str | None = None
         self.outlasted: float | None = None
@@ -277,7 +277,7 @@ class QLearningTrial(tune.Trainable):
         except OSError as error:  # a full disk: the trial can still finish, it only cannot be resumed
             self.note = f"could not be saved: {error.strerror}"
         now = time.monotonic()
-        self.save_at = now + max(CHECKPOINT_SECONDS, (now - began) / CHECKPOINT_SHARE)
+        self.save_at = now + save_pause(now - began)
 
     def _fail(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {reason(error)}"
