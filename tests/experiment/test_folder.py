@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from tictactoe.errors import UserError
 from tictactoe.experiment import folder as folders
 from tictactoe.experiment import journal, space
 from tictactoe.experiment import summary as summaries
-from tictactoe.experiment.folder import Folder
+from tictactoe.experiment.folder import Folder, in_use_since
 from tictactoe.experiment.record import FORMAT
 from tictactoe.experiment.results import write_unfinished
 from tictactoe.settings import Settings
@@ -84,6 +86,17 @@ def test_one_search_at_a_time(path: Path, reopen: Open) -> None:
         assert "is in use by another search" in refusal(reopen)
         assert "choose another --name" in refusal(reopen, fresh=True)
     reopen()
+
+
+def test_who_is_refused_does_not_look_like_a_start(path: Path, reopen: Open) -> None:
+    with Folder(path, settings_of()):
+        os.utime(path / "lock", (1_000_000, 1_000_000))
+        refusal(reopen)
+        assert in_use_since(path) == 1_000_000
+    taken = time.time()
+    with Folder(path, settings_of()):
+        assert abs((in_use_since(path) or 0) - taken) < 60
+    assert in_use_since(path) is None
 
 
 def test_another_process_holds_it(path: Path, reopen: Open) -> None:

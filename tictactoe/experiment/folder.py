@@ -202,7 +202,7 @@ def _take(file: IO[str]) -> None:
 
 def _lock(path: Path) -> IO[str]:
     try:
-        file = (path / "lock").open("w")
+        file = (path / "lock").open("a")
     except OSError as error:
         raise UserError(
             f"{path} cannot be written to ({error.strerror}); run as the user it belongs to, or choose another --name"
@@ -211,6 +211,7 @@ def _lock(path: Path) -> IO[str]:
         _take(file)
         if not os.path.samestat(os.fstat(file.fileno()), (path / "lock").stat()):  # moved aside by another just now
             raise BlockingIOError
+        os.utime(file.fileno())  # when it was taken, which who is refused leaves as it is
     except BlockingIOError:
         file.close()
         raise UserError(f"{path} is in use by another search; wait for it, or choose another --name") from None
