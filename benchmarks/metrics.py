@@ -73,6 +73,7 @@ def main() -> None:
 def full(settings: Settings, folder: Path) -> Tally:
     """A tally of as many finished trials as a default search has."""
     tally = Tally(settings, folder)
+    tally.search_started(made.standing())
     tally.slots_changed(2)
     tally.node_changed(made.node_event())
     for index in range(settings.num_samples):

@@ -46,6 +46,16 @@ class Clock:
         return self.now
 
 
+def watched(folder: Path, slots: int) -> tuple[Clock, Tally]:
+    """A search of four trials that begins or goes on, with a node of so many slots."""
+    clock = Clock()
+    tally = Tally(made.settings(num_samples=4, seeds=2, games=made.BUDGET, scheduler="none"), folder, clock)
+    tally.search_started(made.standing())
+    tally.node_changed(made.node_event())
+    tally.slots_changed(slots)
+    return clock, tally
+
+
 def looks(folder: Path, slots: int, chance: Random, ends: float = float("inf"), losses: float = 0.0) -> list[Status]:
     """A race that ends or is cut after so many trials, and its status after each of them."""
     settings = made.settings(**RACE, time_budget=1e-9 if ends < PLANNED else None)
@@ -90,11 +100,7 @@ def test_counts_add_up_and_never_fall_in_a_race_that_is_cut_and_goes_on(
 
 
 def test_the_time_of_slots_and_what_of_it_was_learning(tmp_path: Path) -> None:
-    clock, settings = Clock(), made.settings(num_samples=4, seeds=2, games=made.BUDGET, scheduler="none")
-    tally = Tally(settings, tmp_path, clock)
-    tally.search_started(made.standing())
-    tally.node_changed(made.node_event())
-    tally.slots_changed(2)
+    clock, tally = watched(tmp_path, slots=2)
     clock.now += 50  # processes start: no slot's time
     assert tally.status().slot_s == 0
     tally.trial_started(0, made.config(0))
@@ -132,6 +138,68 @@ def test_a_trial_that_is_run_again_makes_no_count_fall(tmp_path: Path) -> None:
     assert (again.games["search"], again.learner_cpu_s["search"], again.retries) == (15_000, 2.0, {"node": 1})
     tally.trial_finished(made.record(0, learner_cpu_s=2.5))
     assert (tally.status().games["search"], tally.status().learner_cpu_s["search"]) == (20_000, 2.5)
+
+
+def test_a_trial_whose_node_was_lost_waits(tmp_path: Path) -> None:
+    clock, tally = watched(tmp_path, slots=1)
+    tally.trial_started(0, made.config(0))
+    clock.now += 10
+    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=8.0), False)
+    tally.slots_changed(0)
+    tally.trial_retried(0, "node")
+    clock.now += 600  # no node is there
+    lost = tally.status()
+    assert (lost.trial_s, lost.slot_s, lost.trials.running, lost.trials.waiting) == (10, 10, 0, 4)
+    assert (lost.games["search"], lost.learner_cpu_s["search"], lost.learner_share) == (9_000, 8.0, 0.8)
+    tally.slots_changed(1)
+    tally.trial_started(0, made.config(0))
+    clock.now += 5
+    again = tally.status()
+    assert (again.trial_s, again.slot_s, again.trials.running, again.trials.waiting) == (15, 15, 1, 3)
+    tally.trial_finished(made.record(0, started_s=0, ended_s=5))
+    assert tally.status().trial_s == 15
+
+
+def test_trials_that_a_time_budget_cuts_run_no_more(tmp_path: Path) -> None:
+    clock, tally = watched(tmp_path, slots=2)
+    for index in (0, 1):
+        tally.trial_started(index, made.config(index))
+    clock.now += 20
+    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=16.0), False)
+    tally.enter("finalists")
+    clock.now += 600
+    over = tally.status()
+    assert (over.trial_s, over.slot_s, over.trials.running, over.learner_share) == (40, 40, 0, 0.4)
+    assert (over.games["search"], over.learner_cpu_s["search"]) == (9_000, 16.0)
+
+
+def test_a_failed_trial_has_ended_and_has_used_its_slot(tmp_path: Path) -> None:
+    clock, tally = watched(tmp_path, slots=1)
+    first = tally.status().last_finished
+    tally.trial_started(0, made.config(0))
+    clock.now += 4
+    tally.trial_failed(made.failure(0))
+    clock.now += 1
+    failed = tally.status()
+    assert (failed.trial_s, failed.slot_s) == (4, 5) and failed.last_finished > first
+
+
+def test_a_start_after_a_kill_goes_on_with_what_unfinished_trials_had_come_to(tmp_path: Path) -> None:
+    """All of it is in the last status only: the journal knows of ended trials."""
+    clock, killed = watched(tmp_path, slots=2)
+    for index in (0, 1):
+        killed.trial_started(index, made.config(index))
+    clock.now += 3_000
+    killed.trial_reported(0, made.progress(played=15_000, learner_cpu_s=2_900.0), False)
+    statuses.write(tmp_path, before := killed.status())
+    clock, tally = watched(tmp_path, slots=2)
+    assert tally.status().games == before.games and tally.status().learner_cpu_s == before.learner_cpu_s
+    tally.trial_started(0, made.config(0))
+    clock.now += 100
+    tally.trial_reported(0, made.progress(played=16_000, learner_cpu_s=2_990.0, earlier_cpu_s=2_900.0), False)
+    now = tally.status()
+    assert (now.games["search"], now.learner_cpu_s["search"]) == (16_000, 2_990.0)
+    assert (now.trial_s, now.slot_s, now.learner_share) == (6_100, 6_200, 0.45)
 
 
 def test_what_earlier_starts_have_come_to_counts(tmp_path: Path) -> None:

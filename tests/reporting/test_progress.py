@@ -293,6 +293,21 @@ def test_the_live_table_says_how_many_slots_there_are() -> None:
     assert "0 slots" not in output.getvalue()
 
 
+def test_a_trial_that_waits_to_be_run_again_does_not_run() -> None:
+    shown, output = reporter(Clock(), terminal=True)
+    with shown:
+        shown.search_started(made.standing())
+        shown.trial_started(0, made.config(0))
+        shown.trial_reported(0, halfway(0.5), final=False)
+        shown.trial_retried(0, "node")
+        assert shown._live is not None
+        shown._live.refresh()
+        assert "trial_00000" not in output.getvalue().splitlines()[-1] and not shown.running
+        shown.trial_started(0, made.config(0))
+        shown._live.refresh()
+    assert "starting" in output.getvalue()
+
+
 def test_before_anything_is_known_of_slots_nothing_is_said() -> None:
     output = io.StringIO()
     with Reporter(Console(file=output, force_terminal=True, width=120), ONE, str) as shown:

@@ -17,7 +17,7 @@ import yaml
 from tests.support.program import ROOT
 from tictactoe.experiment.record import Cause
 from tictactoe.experiment.status import Phase, Stage, Trials
-from tictactoe.tuning import metrics
+from tictactoe.tuning import metrics, states
 
 FOLDER = ROOT / "deploy" / "monitoring"
 CONFIGURATIONS = ("prometheus.yaml", "prometheus.local.yaml")
@@ -28,9 +28,11 @@ _LABELS: dict[str, dict[str, set[str]]] = {
     "learner_cpu_seconds": {"stage": {*get_args(Stage)}},
     "retries": {"reason": {*get_args(Cause)}},
 }
+NODE_COUNTERS = (states.METRIC[0].removeprefix(metrics.PREFIX),)
+"""Each node's own."""
 EXPORTED: dict[str, dict[str, set[str]]] = {
     **{f"ray_tictactoe_{name}": _LABELS.get(name, {}) for name in metrics.GAUGES},
-    **{f"ray_tictactoe_{name}_total": _LABELS.get(name, {}) for name in (*metrics.COUNTERS, *metrics.NODE_COUNTERS)},
+    **{f"ray_tictactoe_{name}_total": _LABELS.get(name, {}) for name in (*metrics.COUNTERS, *NODE_COUNTERS)},
 }
 """What the program exports, with its labels' values beside `search`."""
 _WORDS = {"search", "instance", "severity", "alertstate"}

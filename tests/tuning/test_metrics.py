@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support import records as made
-from tests.support.monitoring import EXPORTED
+from tests.support.monitoring import EXPORTED, NODE_COUNTERS
+from tictactoe.experiment import journal as journals
 from tictactoe.experiment import status as statuses
 from tictactoe.experiment.tally import Tally
 from tictactoe.tuning import metrics
@@ -18,6 +19,7 @@ from tictactoe.tuning.metrics import Metrics, published, samples
 
 def tally(folder: Path) -> Tally:
     result = Tally(made.settings(num_samples=3, seeds=2, games=made.BUDGET, scheduler="none"), folder)
+    result.search_started(made.standing())
     result.slots_changed(2)
     result.trial_finished(made.record(0, (400, None)))
     result.trial_retried(1, "node")
@@ -48,7 +50,7 @@ def test_the_time_left_is_there_once_it_is_known(tmp_path: Path) -> None:
 
 
 def test_names_follow_the_conventions_of_prometheus() -> None:
-    for name in (*metrics.GAUGES, *metrics.COUNTERS, *metrics.NODE_COUNTERS):
+    for name in (*metrics.GAUGES, *metrics.COUNTERS, *NODE_COUNTERS):
         assert not name.endswith(("_total", "_ms", "_percent", "_mib"))
     assert not {*metrics.GAUGES} & {*metrics.COUNTERS}
 
@@ -95,6 +97,23 @@ def test_the_status_is_written_again_and_again_and_at_the_end(tmp_path: Path, mo
     assert last is not None and last.trials.finished == 2
 
 
+@pytest.mark.usefixtures("without_ray")
+def test_nothing_is_told_before_earlier_starts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To Prometheus, what comes after a nought is new."""
+    monkeypatch.setattr(metrics, "PUBLISH_SECONDS", 0.01)
+    journals.nodes(tmp_path).append(made.node_event(), made.node_event(1, event="lost"))
+    watched = Tally(made.settings(num_samples=3, seeds=2, games=made.BUDGET, scheduler="none"), tmp_path)
+    exported: list[Any] = []
+    monkeypatch.setattr(Metrics, "set", lambda self, values: exported.extend(values))
+    with published(watched, tmp_path, as_metrics=True):
+        time.sleep(0.1)
+        assert exported == [] and statuses.read(tmp_path) is None
+        watched.search_started(made.standing([made.record(0)], [made.failure(1)]))
+    assert {value for name, _, value in exported if name == "nodes_lost"} == {1}
+    assert {value for name, labels, value in exported if (name, *labels.values()) == ("games", "search")} == {20_000}
+    assert {value for name, labels, value in exported if (name, *labels.values()) == ("trials", "failed")} == {1}
+
+
 def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "PUBLISH_SECONDS", 0.01)
     folder = tmp_path / "mine"
@@ -108,5 +127,5 @@ def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_tests_of_rules_and_board_know_all_of_them() -> None:
-    names = [*metrics.GAUGES, *(f"{name}_total" for name in (*metrics.COUNTERS, *metrics.NODE_COUNTERS))]
+    names = [*metrics.GAUGES, *(f"{name}_total" for name in (*metrics.COUNTERS, *NODE_COUNTERS))]
     assert sorted(EXPORTED) == sorted(f"ray_{metrics.PREFIX}{name}" for name in names)

@@ -227,6 +227,7 @@ def test_a_lost_process_is_recovered(search: Search) -> None:
     search.report(trial, WHOLE, final=True)
     assert search.events[2:] == [
         ("noted", 0, "is tried again: The actor died."),
+        ("started", 0),
         ("reported", 0, 10_000, True),
         ("finished", 0),
     ]
@@ -419,6 +420,7 @@ def test_a_batch_that_is_run_again_tells_only_of_what_had_not_ended(search: Sear
     search.result(batch, report(0, WHOLE, final=True, note="goes on"), report(1, WHOLE, final=True), report(2, HALF))
     assert search.events[before:] == [
         ("noted", 1, "is tried again: its process died"),
+        ("started", 1),
         ("reported", 1, 10_000, True),
         ("finished", 1),
         ("started", 2),

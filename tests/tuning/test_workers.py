@@ -117,5 +117,7 @@ def test_a_trial_that_falls_silent_is_told_of_once_until_it_is_heard_of_again(mo
     time.sleep(0.15)
     assert heard.silent() == [2]
     heard.trial_noted(0, "is tried again")
+    heard.trial_noted(2, "is tried again")
+    heard.trial_retried(2, "node")  # as long as there is no node for it, it waits
     time.sleep(0.15)
     assert heard.silent() == [0]

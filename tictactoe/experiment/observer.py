@@ -37,6 +37,7 @@ class Observer(Protocol):
         return
 
     def trial_started(self, index: int, config: Hyperparameters) -> None:
+        """It runs from now on; told again where it is run again."""
         return
 
     def trial_reported(self, index: int, progress: Progress, final: bool) -> None:
@@ -53,7 +54,7 @@ class Observer(Protocol):
         return
 
     def trial_retried(self, index: int, cause: Cause) -> None:
-        """A trial, or some of its fresh replicates, is run again, since what ran it was lost."""
+        """A trial, or some of its fresh replicates, is to be run again, since what ran it was lost. Until then it waits."""
         return
 
     def replicates_finished(self, replay: Replay) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment import journal
+from tictactoe.experiment import status as statuses
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import Cause, Failure, NodeEvent, Progress, Record, Replay, better
 from tictactoe.experiment.rounds import Round, Standing, rounds
@@ -43,7 +45,7 @@ class _Running:
 
 @dataclass
 class _Ended:
-    """What the trials that have ended come to."""
+    """What runs nowhere any more comes to: trials that have ended, and what was cut off or lost of others."""
 
     finished: int = 0
     failed: int = 0
@@ -51,7 +53,7 @@ class _Ended:
     games: int = 0
     learner_cpu_s: float = 0.0
     seconds: float = 0.0
-    """That they ran."""
+    """Slots' seconds, in this start."""
     learned_s: float = 0.0
     """In this start."""
 
@@ -61,6 +63,8 @@ class Tally(Observer):
 
     def __init__(self, settings: Settings, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.phase: Phase = "search"
+        self.ready = False
+        """Whether earlier starts are counted: before that there is nothing to be told."""
         self.seconds_left: Callable[[], float | None] = lambda: None
         """The search's time left, said by who reckons it; and the number of things still to be written to W&B."""
         self.backlog: Callable[[], int] = lambda: 0
@@ -69,12 +73,14 @@ class Tally(Observer):
         self._attempt, self._last_finished = 1, time.time()
         self._best: Record | None = None
         self._ended, self._running = _Ended(), dict[int, _Running]()
-        self._games, self._learner_cpu_s, self._trial_s = 0, 0.0, 0.0
-        """The most that was known so far. A trial that is run again begins with less."""
+        self._games, self._learner_cpu_s, self._learned_s, self._trial_s = 0, 0.0, 0.0, 0.0
+        """The most that was known so far. A trial that is run again begins with less, after a new start too."""
+        self._counting = threading.Lock()
+        """Of these four."""
         self._retries: Counter[Cause] = Counter()
         self._slot_clock = SlotClock(clock)
         """It goes from the start of this start's first trial to the end of the search."""
-        self._earlier_slot_s = 0.0
+        self._earlier_slot_s = self._earlier_trial_s = 0.0
         self._nodes = self._nodes_lost = 0
         self._fresh_games, self._fresh_cpu_s = 0, 0.0
         for replay in journal.replays(folder).read():
@@ -86,14 +92,20 @@ class Tally(Observer):
         for record in before.records:
             self._end(record)
         for failure in before.failures:
-            self.trial_failed(failure)
-        self._ended.learned_s = 0.0
+            self._fail(failure)
+        self._ended.learned_s = self._ended.seconds = 0.0
         events = journal.nodes(self._folder).read()
         self._nodes_lost = sum(event.event == "lost" for event in events)
         attempts = [*(record.attempt for record in before.records), *(event.attempt for event in events)]
         self._attempt = max(attempts, default=1)
         spent = slot_seconds(before.records, events, slot_limit(self._settings))
-        self._earlier_slot_s = spent.learning + spent.trial + spent.between
+        self._earlier_trial_s = spent.learning + spent.trial
+        self._earlier_slot_s = self._earlier_trial_s + spent.between
+        if last := statuses.read(self._folder):  # it knew of trials that had not ended
+            self._games, self._learner_cpu_s = last.games["search"], last.learner_cpu_s["search"]
+            self._earlier_trial_s = max(self._earlier_trial_s, last.trial_s)
+            self._earlier_slot_s = max(self._earlier_slot_s, last.slot_s)
+        self.ready = True
 
     def node_changed(self, event: NodeEvent) -> None:
         self._attempt = event.attempt
@@ -121,11 +133,12 @@ class Tally(Observer):
         self._last_finished = time.time()
 
     def trial_failed(self, failure: Failure) -> None:
-        self._running.pop(failure.index, None)
-        self._ended.failed += 1
-        self._ended.by_round[failure.round] += 1
+        self._cut(failure.index)
+        self._fail(failure)
+        self._last_finished = time.time()
 
     def trial_retried(self, index: int, cause: Cause) -> None:
+        self._cut(index)
         self._retries[cause] += 1
 
     def replicates_finished(self, replay: Replay) -> None:
@@ -135,17 +148,16 @@ class Tally(Observer):
     def enter(self, phase: Phase) -> None:
         """The search has come to a phase."""
         if phase != "search":
+            for index in list(self._running):  # of a time budget's end nobody is told
+                self._cut(index)
             self._slot_clock.stop()
         self.phase = phase
 
     def status(self) -> Status:
         """How far the search is now. Raises OSError where its folder is gone."""
-        ended, running = self._ended, list(self._running.values())
-        now, slot_s = self._clock(), self._slot_clock.seconds
-        self._games = max(self._games, ended.games + sum(one.played for one in running))
-        self._learner_cpu_s = max(self._learner_cpu_s, ended.learner_cpu_s + sum(one.learner_cpu_s for one in running))
-        self._trial_s = max(self._trial_s, ended.seconds + sum(now - one.began for one in running))
-        learned_s = ended.learned_s + sum(one.learned_s for one in running)
+        ended, running = self._ended, len(self._running)
+        self._count()
+        slot_s = self._slot_clock.seconds
         left = sum(round.trials - ended.by_round[number] for number, round in self._ahead())
         volume = shutil.disk_usage(self._folder)
         return Status(
@@ -155,16 +167,14 @@ class Tally(Observer):
             phase=self.phase,
             round=self._number + 1,
             rounds=len(self._rounds),
-            trials=Trials(
-                waiting=max(0, left - len(running)), running=len(running), finished=ended.finished, failed=ended.failed
-            ),
+            trials=Trials(waiting=max(0, left - running), running=running, finished=ended.finished, failed=ended.failed),
             retries=dict(self._retries),
             best=self._best_so_far(),
             games={"search": self._games, "fresh": self._fresh_games},
             learner_cpu_s={"search": self._learner_cpu_s, "fresh": self._fresh_cpu_s},
-            trial_s=self._trial_s,
+            trial_s=self._earlier_trial_s + self._trial_s,
             slot_s=self._earlier_slot_s + slot_s,
-            learner_share=min(1.0, learned_s / slot_s) if slot_s else 0.0,
+            learner_share=min(1.0, self._learned_s / slot_s) if slot_s else 0.0,
             slots=self._slot_clock.slots or 0,
             nodes=self._nodes,
             nodes_lost=self._nodes_lost,
@@ -191,6 +201,25 @@ class Tally(Observer):
             seeds=len(best.games_to_optimal),
             is_bound=best.is_bound,
         )
+
+    def _count(self) -> None:
+        """Count what ended and what runs, unless it was more before."""
+        with self._counting:
+            now, ended, running = self._clock(), self._ended, list(self._running.values())
+            self._games = max(self._games, ended.games + sum(one.played for one in running))
+            self._learner_cpu_s = max(self._learner_cpu_s, ended.learner_cpu_s + sum(one.learner_cpu_s for one in running))
+            self._learned_s = max(self._learned_s, ended.learned_s + sum(one.learned_s for one in running))
+            self._trial_s = max(self._trial_s, ended.seconds + sum(now - one.began for one in running))
+
+    def _cut(self, index: int) -> None:
+        """A trial that ran runs no more, and has not finished: its slot's time is gone, what it learned may be saved."""
+        self._count()
+        if (one := self._running.pop(index, None)) is not None:
+            self._ended.seconds += self._clock() - one.began
+
+    def _fail(self, failure: Failure) -> None:
+        self._ended.failed += 1
+        self._ended.by_round[failure.round] += 1
 
     def _end(self, record: Record) -> None:
         self._ended.finished += 1

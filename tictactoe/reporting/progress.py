@@ -15,7 +15,7 @@ from rich.table import Table
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.objective import geometric_mean
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record, Scores, better
+from tictactoe.experiment.record import Cause, Failure, Progress, Record, Scores, better
 from tictactoe.experiment.rounds import Round, Standing
 from tictactoe.experiment.slots import SlotClock
 from tictactoe.text import count, games, minutes, percent, trial_name
@@ -173,6 +173,9 @@ class Reporter(Observer):
         self.running.pop(failure.index, None)
         self.ended += 1
         self.console.print(f"{trial_name(failure.index)}  failed: {failure.error}")
+
+    def trial_retried(self, index: int, cause: Cause) -> None:
+        self.running.pop(index, None)
 
     def trial_noted(self, index: int, text: str) -> None:
         self.console.print(f"{trial_name(index)}  {text}")

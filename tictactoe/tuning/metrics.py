@@ -49,9 +49,7 @@ COUNTERS = {
     "retries": "Trials run again, by what was lost",
     "nodes_lost": "Nodes that were lost",
 }
-"""Exported with `_total` at the end."""
-NODE_COUNTERS = {"state_sent_bytes": "Packed states of unfinished trials that this node has sent to the head"}
-"""Counters of each node's own, which its trials' processes count: see `tuning/states.py`."""
+"""Exported with `_total` at the end. Each node counts one of its own: see `tuning/states.py`."""
 
 
 def samples(status: Status) -> Iterator[Sample]:
@@ -115,10 +113,15 @@ class Metrics:
 
 @contextmanager
 def published(tally: Tally, folder: Path, as_metrics: bool) -> Iterator[None]:
-    """While Ray is up, say what the tally comes to: in status.json, and `as_metrics`. Once more at the end."""
+    """While Ray is up, say what the tally comes to once it is ready: in status.json, and `as_metrics`. Once more at the end.
+
+    What earlier starts came to must be the first that is exported: Prometheus would take it for new otherwise.
+    """
     metrics = Metrics(folder.name) if as_metrics else None
 
     def publish() -> None:
+        if not tally.ready:
+            return
         with suppress(OSError):  # whether results can be written is for the journal to say
             status = tally.status()
             if metrics:

@@ -106,6 +106,7 @@ class Relay(tune.Callback):
             # What has ended the process was its watchdog, most likely: the next process on it need not run into it again.
             with suppress(OSError):
                 state_file(self._state_dir, index, trial.config["batch"].number).with_suffix(".hung").write_text(reason)
+        self._running_now.discard(index)
         cause: Cause = "timeout" if late else "process"
         if reason in (NODE_LOST, WANT_OF_MEMORY):
             cause = "node" if reason == NODE_LOST else "memory"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_MIB = 8
 """What is larger, when it is packed, stays where it is: the head has room in its memory for some of them at a time."""
+METRIC = "tictactoe_state_sent_bytes", "Packed states of unfinished trials that this node has sent to the head"
+"""Name and meaning of what each node counts."""
 FETCH_SECONDS = 60.0
 """How long the head may take to hand out a state. A trial that gets none starts over."""
 
@@ -40,7 +42,7 @@ class States:
         self._home = home
         self.here = not home or ray.get_runtime_context().get_node_id() == home
         self._sent: ray.ObjectRef[None] | None = None
-        self._bytes = None if self.here else Counter("tictactoe_state_sent_bytes", "Packed states sent to the head")
+        self._bytes = None if self.here else Counter(*METRIC)
 
     def save(self, replicates: Replicates, path: Path, attempt: str = "") -> str | None:
         """Save what they have learned; returns what is worth telling of it. Raises OSError where the disk is here, and full."""

@@ -11,7 +11,7 @@ import psutil
 
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.experiment.observer import Observer
-from tictactoe.experiment.record import Failure, Progress, Record
+from tictactoe.experiment.record import Cause, Failure, Progress, Record
 from tictactoe.process import processes, ray_address
 from tictactoe.process.threads import beside
 from tictactoe.text import trial_name
@@ -100,6 +100,9 @@ class Heard(Observer):
 
     def trial_noted(self, index: int, text: str) -> None:
         self._at[index] = time.monotonic()
+
+    def trial_retried(self, index: int, cause: Cause) -> None:
+        self._at.pop(index, None)
 
     def trial_finished(self, record: Record) -> None:
         self._at.pop(record.index, None)
