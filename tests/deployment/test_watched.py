@@ -100,6 +100,9 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             for name in COUNTERS:
                 for values in there.range(f"{ours(name)}_total", ALL_SECONDS):
                     assert values == sorted(values), name
+                if name != "retries":  # which are of one start
+                    for values in there.range(f"max by (stage) ({ours(name)}_total)", ALL_SECONDS):
+                        assert values == sorted(values), name
             there_now = {one["metric"]["__name__"] for one in there.query('{__name__=~"ray_tictactoe_.+"}')}
             known = {ours(name) for name in GAUGES} | {ours(f"{name}_total") for name in COUNTERS}
             assert known - there_now == {ours("time_left_seconds")}  # all is done
