@@ -17,6 +17,11 @@ def id_of(address: str) -> str:
     return address.encode().hex().ljust(56, "0")
 
 
+def address_of(id: str) -> str:
+    """The address of the node of an id."""
+    return bytes.fromhex(id).rstrip(b"\0").decode()
+
+
 def entry(address: str, **resources: float) -> dict[str, Any]:
     """A living node, as `ray.nodes` lists it."""
     return {"NodeID": id_of(address), "Alive": True, "NodeManagerAddress": address, "Resources": resources}
@@ -54,7 +59,7 @@ class Listed(Nodes):
         return self._nodes[id_of(address)]
 
     def _code(self, id: str) -> str | None:
-        (address,) = [address for address in self.there if id_of(address) == id]
+        address = address_of(id)
         self.asked.append(address)
         answer = self.answers.get(address, code.version())
         if isinstance(answer, Exception):

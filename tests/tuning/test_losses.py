@@ -25,7 +25,7 @@ from tictactoe.tuning.controller import LOST_NODE_RETRIES, Controller
 from tictactoe.tuning.search import LOST_WORKER_RETRIES
 from tictactoe.tuning.trial import AGAIN
 
-OTHER = "10.0.0.2"
+OTHER, THIRD = "10.0.0.2", "10.0.0.3"
 DIED = "The actor died unexpectedly before finishing this task."
 Start = Callable[..., Tune]
 
@@ -164,6 +164,27 @@ def test_a_node_that_does_not_answer_is_left_alone_for_a_while(tuned: Start) -> 
     nodes.node(OTHER).avoided_until = 0.0
     tune.settle()
     assert [process.node for process in tune.processes] == [id_of(address) for address in (HOME, OTHER, OTHER)]
+
+
+def test_a_node_that_leaves_is_left_alone_and_costs_no_retry(tuned: Start) -> None:
+    """Up to its end Ray lists it as alive, and refuses at once what is to begin there."""
+    nodes = Listed(made.settings(), cpus=0)
+    nodes.join(OTHER, CPU=2)
+    tune = tuned(nodes, 2)
+    tune.answer(0, "__ray_ready__")
+    tune.lose(1, ActorUnschedulableError("it drains"))
+    assert tune.events == [("started", 0), ("again", 1, True)]
+    assert len(tune.processes) == 2 and (nodes.slots, nodes.free) == (2, 0)
+    nodes.there[OTHER]["Alive"] = False
+    tune.lose(0, ActorDiedError())
+    assert nodes.said[-1] == f"node lost: {OTHER}, 1 trial is run again, 0 slots now"
+    nodes.join(THIRD, CPU=2)
+    tune.settle()
+    assert [process.node for process in tune.processes[2:]] == [id_of(THIRD)] * 2
+    for number in (2, 3):
+        tune.answer(number, "__ray_ready__")
+        tune.end(number)
+    assert sorted(event for event in tune.events if event[0] != "started") == [("again", 0, True), ("ended", 0), ("ended", 1)]
 
 
 def test_a_reset_that_raises_fails_its_trial_alone(tuned: Start) -> None:

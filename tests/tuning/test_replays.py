@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import TaskUnschedulableError
 
 from tests.support import records as made
-from tests.support.nodes import Listed
+from tests.support.nodes import HOME, Listed
+from tests.support.tasks import Tasks
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment import journal as journals
@@ -20,6 +22,16 @@ from tictactoe.tuning.replays import Replays
 from tictactoe.tuning.trial import HUNG_SECONDS
 
 TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
+OTHER = "10.0.0.2"
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
+    """Blocks of one replicate of 2,000 games."""
+    monkeypatch.setattr(replays, "BLOCK_GAMES", 2_000)
+    stand_in = Tasks()
+    monkeypatch.setattr(replays, "ray", stand_in)
+    return stand_in
 
 
 def test_a_saved_block_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +49,9 @@ def test_a_saved_block_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: py
     assert run(TASK, Hyperparameters(), "", str(state), saved=True)[0] == whole
 
 
-def replays_of(folder: Path, **options: Any) -> Replays:
+def replays_of(folder: Path, nodes: Listed | None = None, **options: Any) -> Replays:
     settings = made.settings(**options)
-    return Replays(settings, Interrupt(), folder, Listed(settings), print)
+    return Replays(settings, Interrupt(), folder, nodes or Listed(settings), print)
 
 
 def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:
@@ -88,3 +100,14 @@ def test_only_missing_seeds_are_run_in_blocks(tmp_path: Path) -> None:
     assert list(known._missing(Stream.FRESH, made.record(4), 0, 3)) == [range(3)]
     long = replays_of(tmp_path, games=2 * replays.BLOCK_GAMES)
     assert list(long._missing(Stream.CONFIRMATION, record, 0, 2)) == [range(1), range(1, 2)]
+
+
+def test_a_node_that_leaves_is_left_alone_and_ends_nothing(tmp_path: Path, tasks: Tasks) -> None:
+    """Up to its end Ray lists it as alive, and refuses at once what is to begin there."""
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=2)
+    tasks.fate = lambda address: TaskUnschedulableError("it drains") if address == OTHER else None
+    (games,) = replays_of(tmp_path, nodes, games=2_000).run(Stream.FRESH, [made.record(3, [500], 2_000)], 0, 6) or [()]
+    assert len(games) == 6
+    assert sorted(tasks.of(block.play)) == [HOME] * 6 + [OTHER] * 2  # as many as it had slots, and none again
+    assert (nodes.node(HOME).used, nodes.node(OTHER).used) == (0, 0)

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -64,9 +64,11 @@ class ActorManager(RayActorManager):
 
 
 def _as_lost(error: Exception) -> Exception:
-    """The error of a lost process, where one says the same in other words."""
+    """The error of a lost process, where one says the same in other words; that one is its cause."""
     if isinstance(error, RayError) and not isinstance(error, (RayActorError, RayTaskError)):
-        return RayActorError(error_msg=str(error))
+        lost = RayActorError(error_msg=str(error))
+        lost.__cause__ = error
+        return lost
     return error
 
 
@@ -169,10 +171,8 @@ class Controller(TuneController):
         super()._actor_failed(tracked_actor, exception)
 
     def _is_nodes_fault(self, node: Node, error: RayActorError) -> bool:
-        if isinstance(error, ActorUnavailableError):  # nobody answers; Ray does not know yet whether the node is there
-            self._nodes.avoid(node)
-            return True
-        return self._nodes.is_lost(node)
+        cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
+        return self._nodes.is_at_fault(node, cause)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         if isinstance(exception, RayActorError) and trial.status != Trial.RUNNING:

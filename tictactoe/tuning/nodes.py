@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, TaskUnschedulableError
 
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
@@ -33,9 +34,11 @@ CONNECT_SECONDS = 1.0
 MISSES = 2
 """So often in a row nobody can be connected to at a node's address, and it is lost. Even a busy machine's kernel answers."""
 AVOIDED_SECONDS = 25.0
-"""So long nothing is started on a node that does not answer; by then Ray knows whether it is there."""
+"""So long nothing is started on a node that takes no work; by then Ray knows, as a rule, whether it is there."""
 MOST_WANTED = 1000
 """Slots that a Ray which grows is asked for at most; its own bound is lower."""
+TAKES_NO_WORK = (ActorUnavailableError, ActorUnschedulableError, TaskUnschedulableError)
+"""What Ray says of a node that does not answer, and of one that is about to leave: up to its end it is listed as alive."""
 WAITING_SECONDS = 60.0
 """So often a search without any node says that it waits for one; for the first time after a sixth of that."""
 
@@ -149,6 +152,13 @@ class Nodes:
             self._latest = self._list()
             self.update()
         return node not in self
+
+    def is_at_fault(self, node: Node, error: Exception) -> bool:
+        """Whether something was lost with its node, or refused by it; one that refuses is offered no more for a while."""
+        refused = isinstance(error, TAKES_NO_WORK)
+        if refused:
+            self.avoid(node)
+        return self.is_lost(node) or refused
 
     def begin(self, journal: Journal[NodeEvent], attempt: int, zero: float, observers: Sequence[Observer]) -> None:
         """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""

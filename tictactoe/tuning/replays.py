@@ -197,7 +197,7 @@ class Replays:
         try:
             games_to_optimal, learner_cpu_s = ray.get(reference)
         except ray.exceptions.RayError as error:
-            if not isinstance(error, ray.exceptions.RayTaskError) and self._may_run_again(block):
+            if not isinstance(error, ray.exceptions.RayTaskError) and self._may_run_again(block, error):
                 return False
             cause = reason(error, slice(-1, None))
             raise RuntimeError(f"{trial_name(record.index)} failed on other seeds than the search's: {cause}") from error
@@ -219,9 +219,9 @@ class Replays:
             self._state(stream, record, block.seeds).unlink(missing_ok=True)
         return True
 
-    def _may_run_again(self, block: Block) -> bool:
+    def _may_run_again(self, block: Block, error: ray.exceptions.RayError) -> bool:
         """Count that a block was lost; whether that has not happened too often."""
-        cause: Cause = "node" if block.node is not None and self._nodes.is_lost(block.node) else "process"
+        cause: Cause = "node" if block.node is not None and self._nodes.is_at_fault(block.node, error) else "process"
         if cause == "node":
             block.lost_nodes += 1
         else:
