@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import TaskUnschedulableError
+from ray.exceptions import NodeDiedError, TaskUnschedulableError
 
 from tests.support import records as made
-from tests.support.nodes import HOME, Listed
+from tests.support.nodes import HOME, Listed, entry
 from tests.support.tasks import Tasks
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.core.seeds import Stream
@@ -19,16 +19,18 @@ from tictactoe.experiment.replicates import Replicates
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import block, replays
 from tictactoe.tuning.replays import Replays
+from tictactoe.tuning.states import States
 from tictactoe.tuning.trial import HUNG_SECONDS
 
 TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
-OTHER = "10.0.0.2"
+OTHER, THIRD = "10.0.0.2", "10.0.0.3"
 
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
-    """Blocks of one replicate of 2,000 games."""
+    """Blocks of one replicate of 2,000 games, all of them on the head's node as to their states."""
     monkeypatch.setattr(replays, "BLOCK_GAMES", 2_000)
+    monkeypatch.setattr(block, "States", lambda home: States(""))
     stand_in = Tasks()
     monkeypatch.setattr(replays, "ray", stand_in)
     return stand_in
@@ -111,3 +113,18 @@ def test_a_node_that_leaves_is_left_alone_and_ends_nothing(tmp_path: Path, tasks
     assert len(games) == 6
     assert sorted(tasks.of(block.play)) == [HOME] * 6 + [OTHER] * 2  # as many as it had slots, and none again
     assert (nodes.node(HOME).used, nodes.node(OTHER).used) == (0, 0)
+
+
+def test_a_lost_node_is_told_with_all_that_ran_there(tmp_path: Path, tasks: Tasks) -> None:
+    nodes = Listed(made.settings(), cpus=0)
+    nodes.join(OTHER, CPU=2)
+
+    def lost(address: str) -> Exception | None:
+        if tasks.of(block.play) == [OTHER]:  # the second block is on its way there, too
+            nodes.there[OTHER]["Alive"] = False
+            nodes.there[THIRD] = entry(THIRD, CPU=1)
+        return NodeDiedError("its power is off") if address == OTHER else None
+
+    tasks.fate = lost
+    assert replays_of(tmp_path, nodes, games=2_000).run(Stream.FRESH, [made.record(3, [500], 2_000)], 0, 2) is not None
+    assert f"node lost: {OTHER}, 2 trials are run again, 0 slots now" in nodes.said

@@ -108,11 +108,12 @@ class Replays:
             if self._interrupt.event.is_set():
                 return False
             for reference in ended:
-                block = running.pop(reference)
+                block = running[reference]
                 if block.node is not None:
                     self._nodes.give_back(block.node)
                 if not self._finish(stream, block, reference):
                     waiting.insert(0, block)
+                del running[reference]  # only now: who hears of a lost node asks what ran there
             if why := patience.at_an_end():
                 raise RuntimeError(f"{why}; {self._settings.go_on}")
             for block in running.values():
