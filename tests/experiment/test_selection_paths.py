@@ -113,6 +113,13 @@ def test_a_replicate_that_fails_is_named(local_ray: None, tmp_path: Path) -> Non
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_a_replicate_that_takes_too_long_is_named(local_ray: None, tmp_path: Path) -> None:
+    slow = replays_of(made.settings(num_samples=1, seeds=1, games=2_000_000, trial_timeout=0.01), tmp_path)
+    with pytest.raises(RuntimeError, match=r"trial_00005 took longer than --trial-timeout 0.01 s on other seeds"):
+        slow.run(Stream.FRESH, [made.record(5, [500], 2_000)], 0, 1)
+    assert list((tmp_path / "unfinished-fresh").iterdir())  # it goes on from there, with more time
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 

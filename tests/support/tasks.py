@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from tests.support.nodes import address_of
 
@@ -60,4 +62,8 @@ class Tasks:
     def get(self, task: Task) -> Any:
         if task.fate:
             raise task.fate
-        return task.function(*task.arguments)
+        try:
+            return task.function(*task.arguments)
+        except Exception as error:
+            name = task.function.__name__
+            raise RayTaskError(name, traceback.format_exc(), error, pid=1, ip=task.address).as_instanceof_cause() from error

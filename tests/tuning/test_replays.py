@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from ray.exceptions import NodeDiedError, TaskUnschedulableError
 
 from tests.support import records as made
 from tests.support.nodes import HOME, Listed, entry
-from tests.support.tasks import Tasks
+from tests.support.tasks import HANGS, Tasks
 from tictactoe.core.hyperparameters import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment import journal as journals
@@ -20,7 +22,7 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import block, replays
 from tictactoe.tuning.replays import Replays
 from tictactoe.tuning.states import States
-from tictactoe.tuning.trial import HUNG_SECONDS
+from tictactoe.tuning.workers import SILENT_SECONDS
 
 TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
 OTHER, THIRD = "10.0.0.2", "10.0.0.3"
@@ -56,14 +58,48 @@ def replays_of(folder: Path, nodes: Listed | None = None, **options: Any) -> Rep
     return Replays(settings, Interrupt(), folder, nodes or Listed(settings), print)
 
 
+LATE = r"trial_00003 took longer than --trial-timeout {} s on other seeds than the search's; give it more"
+
+
 def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:
     slow, record = replays_of(tmp_path, seeds=4, trial_timeout=10.0), made.record(3)
     for seeds, seconds in ((range(2), 10.0), (range(4), 10.0), (range(1, 9), 20.0)):
-        slow._require_in_time(record, seeds, seconds + HUNG_SECONDS)
-        late = r"trial_00003 took longer than --trial-timeout 10 s on other seeds than the search's; give it more"
-        with pytest.raises(RuntimeError, match=late):
-            slow._require_in_time(record, seeds, seconds + HUNG_SECONDS + 0.1)
+        assert slow._seconds(seeds) == seconds
+        slow._require_in_time(record, seeds, seconds + SILENT_SECONDS)
+        with pytest.raises(RuntimeError, match=LATE.format(10)):
+            slow._require_in_time(record, seeds, seconds + SILENT_SECONDS + 0.1)
     replays_of(tmp_path)._require_in_time(record, range(2), 1e9)
+    assert SILENT_SECONDS > 65  # so long Ray may need, where it runs already, to notice that a node is lost
+
+
+def test_a_block_that_takes_too_long_says_so_and_is_saved(tmp_path: Path) -> None:
+    state = tmp_path / "state.npz"
+    with pytest.raises(block.LateError):
+        block.play(TASK, Hyperparameters(), "", str(state), False, 0.0)
+    saved = Replicates(TASK, Hyperparameters())
+    assert saved.restore(state) is None and saved.played > 0
+    whole = block.play(TASK, Hyperparameters(), "", str(tmp_path / "another.npz"), False)[0]
+    assert block.play(TASK, Hyperparameters(), "", str(state), True, 600.0)[0] == whole
+
+
+def test_a_process_gets_ready_on_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node that has just joined it loads, and may have to compile."""
+    monkeypatch.setattr(block, "_warm_up_once", lambda board: time.sleep(2.0))
+    assert block.play(replace(TASK, games=100), Hyperparameters(), "", str(tmp_path / "state.npz"), False, 1.0)
+
+
+def test_a_block_that_takes_too_long_ends_the_search_and_one_that_hangs_too(
+    tmp_path: Path, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [made.record(3)]
+    with pytest.raises(RuntimeError, match=LATE.format("1e-09")):
+        replays_of(tmp_path, games=200_000, trial_timeout=1e-9).run(Stream.FRESH, records, 0, 1)
+    tasks.fate = lambda address: HANGS
+    monkeypatch.setattr(replays, "SILENT_SECONDS", 0.3)
+    hanging = replays_of(tmp_path, games=2_000, trial_timeout=0.1)
+    hanging._warm = True
+    with pytest.raises(RuntimeError, match=LATE.format("0.1")):
+        hanging.run(Stream.FRESH, records, 0, 1)
 
 
 def test_what_has_been_run_is_read_from_the_journal(tmp_path: Path) -> None:

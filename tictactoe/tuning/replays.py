@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,13 +21,12 @@ from tictactoe.experiment.replicates import warm_up
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason, trial_name
-from tictactoe.tuning.block import play
+from tictactoe.tuning.block import LateError, play
 from tictactoe.tuning.controller import LOST_NODE_RETRIES
 from tictactoe.tuning.nodes import Node, Nodes
 from tictactoe.tuning.search import LOST_WORKER_RETRIES
 from tictactoe.tuning.states import on
-from tictactoe.tuning.trial import HUNG_SECONDS
-from tictactoe.tuning.workers import SLOW_SECONDS, Patience, Wait
+from tictactoe.tuning.workers import SILENT_SECONDS, SLOW_SECONDS, Patience, Wait
 
 BLOCK_GAMES = 1_000_000
 """A task plays about this many games; no result depends on it. What it has played is saved as a trial's is."""
@@ -131,7 +131,7 @@ class Replays:
         task = replace(self._task, stream=stream, seeds=len(block.seeds), first=block.seeds.start)
         state = self._state(stream, block.record, block.seeds)
         reference: ray.ObjectRef[Any] = self._on(node, play).remote(
-            task, block.record.config, self._nodes.home, str(state), state.exists()
+            task, block.record.config, self._nodes.home, str(state), state.exists(), self._seconds(block.seeds)
         )
         return reference
 
@@ -152,12 +152,23 @@ class Replays:
         """Where a block is saved while it is unfinished."""
         return self._states / f"{NAMES[stream]}_{trial_name(record.index)}_{seeds.start}_{len(seeds)}.npz"
 
-    def _require_in_time(self, record: Record, seeds: range, seconds: float) -> None:
-        """Raise RuntimeError where a block takes longer than --trial-timeout allows a trial of so many replicates."""
+    def _seconds(self, seeds: range) -> float:
+        """How long a block may take: as --trial-timeout allows a trial of so many replicates."""
         timeout = self._settings.trial_timeout
-        if timeout and seconds > timeout * max(1.0, len(seeds) / self._settings.seeds) + HUNG_SECONDS:
-            late = f"{trial_name(record.index)} took longer than --trial-timeout {timeout:g} s on other seeds than the search's"
-            raise RuntimeError(f"{late}; give it more seconds, then {self._settings.go_on}")
+        return timeout * max(1.0, len(seeds) / self._settings.seeds) if timeout else math.inf
+
+    def _require_in_time(self, record: Record, seeds: range, seconds: float) -> None:
+        """Raise RuntimeError where a block does not even notice that its time is up.
+
+        Before that Ray has noticed if its node is lost, in which case it is run again, and a process may have to start for it.
+        """
+        if seconds > self._seconds(seeds) + SILENT_SECONDS:
+            raise self._late(record)
+
+    def _late(self, record: Record) -> RuntimeError:
+        timeout = self._settings.trial_timeout
+        late = f"{trial_name(record.index)} took longer than --trial-timeout {timeout:g} s on other seeds than the search's"
+        return RuntimeError(f"{late}; give it more seconds, then {self._settings.go_on}")
 
     def _missing(self, stream: Stream, record: Record, first: int, last: int) -> Iterator[range]:
         """The seeds that a trial's configuration has still to run, in blocks of a task's size."""
@@ -197,6 +208,8 @@ class Replays:
         record = block.record
         try:
             games_to_optimal, learner_cpu_s = ray.get(reference)
+        except LateError as error:  # Ray raises what a task has raised as an error of both kinds
+            raise self._late(record) from error
         except ray.exceptions.RayError as error:
             if not isinstance(error, ray.exceptions.RayTaskError) and self._may_run_again(block, error):
                 return False
