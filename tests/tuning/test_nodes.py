@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import NodeDiedError, RayTaskError, TaskUnschedulableError, WorkerCrashedError
 
 from tests.support import records as made
 from tests.support.nodes import HOME, Listed, id_of
@@ -22,6 +23,7 @@ from tictactoe.tuning import nodes as module
 from tictactoe.tuning.nodes import Node
 
 OTHER, THIRD = "10.0.0.2", "10.0.0.3"
+ABSENT = "ModuleNotFoundError: No module named 'tictactoe'"
 
 
 class Slots(Observer):
@@ -99,8 +101,8 @@ def test_a_node_joins_once_it_is_known_to_have_the_same_code() -> None:
     [
         ("0123456789ab", f"it has other code or packages (0123456789ab) than the head ({code.version()})"),
         (
-            ModuleNotFoundError("No module named 'tictactoe'"),
-            "it could not be asked for its code (No module named 'tictactoe')",
+            RayTaskError("version", f"Traceback:\n{ABSENT}", ModuleNotFoundError(), pid=1, ip=OTHER).as_instanceof_cause(),
+            f"it could not be asked for its code ({ABSENT})",
         ),
     ],
 )
@@ -113,6 +115,30 @@ def test_a_node_with_other_code_is_refused_once(answer: str | Exception, why: st
     nodes.answers.clear()
     nodes.look()
     assert (nodes.slots, nodes.asked, len(nodes.said)) == (1, [OTHER], 1)
+
+
+@pytest.mark.parametrize("error", [TaskUnschedulableError("it drains"), WorkerCrashedError(), NodeDiedError("power")])
+def test_a_node_whose_check_was_lost_is_asked_again_as_long_as_it_is_there(
+    error: Exception, clock: Callable[[float], None]
+) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.answers[OTHER] = nodes.answers[THIRD] = error
+    for address in (OTHER, THIRD):
+        nodes.join(address, CPU=2)
+    nodes.look()
+    assert nodes.asked == [OTHER, THIRD]  # not at each of the driver's steps
+    nodes.there[OTHER]["Alive"] = False
+    clock(module.LOOK_SECONDS)
+    nodes.look()
+    nodes.answers.clear()
+    clock(module.LOOK_SECONDS)
+    nodes.look()
+    assert nodes.asked == [OTHER, THIRD, THIRD, THIRD] and nodes.slots == 3
+    asked, joined = nodes.said[:2], nodes.said[2:]
+    assert [line.partition(f"{address}: ")[0] for line, address in zip(asked, (OTHER, THIRD), strict=True)] == [
+        "node asked again for its code: "
+    ] * 2
+    assert joined == ["node joined: 10.0.0.3, 2 CPUs, 3 slots now"]
 
 
 def test_a_node_without_room_for_a_trial_is_not_asked() -> None:

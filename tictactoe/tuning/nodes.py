@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, TaskUnschedulableError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayError, RayTaskError, TaskUnschedulableError
 
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
@@ -83,6 +83,8 @@ class Nodes:
         self._nodes: dict[str, Node] = {}
         self._checks: dict[str, ray.ObjectRef[Any]] = {}
         """Of nodes that have been asked for their code."""
+        self._ask_at: dict[str, float] = {}
+        """When nodes are to be asked again whose check was lost, by the monotonic clock."""
         self._without: set[str] = set()
         """Nodes that have no slot or another code, and those that were lost: none of them comes back under its id."""
         self._refused: deque[tuple[str, str]] = deque()
@@ -225,10 +227,17 @@ class Nodes:
             self._without.add(id)
             return
         if id != self.home:
+            if time.monotonic() < self._ask_at.get(id, -math.inf):
+                return
             try:
                 theirs = self._code(id)
-            except Exception as error:  # no such module, for one; or it has gone again
+            except RayTaskError as error:  # no such module, for one
                 self._refuse(id, address, f"it could not be asked for its code ({reason(error, slice(-1, None))})")
+                return
+            except RayError as error:  # it is about to leave, or has gone, or the check's process has died
+                if id not in self._ask_at:
+                    self._say(f"node asked again for its code: {address}: {reason(error, slice(-1, None))}")
+                self._ask_at[id] = time.monotonic() + LOOK_SECONDS
                 return
             if theirs is None:
                 return
