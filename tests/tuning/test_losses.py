@@ -14,6 +14,7 @@ from ray.exceptions import (
     ActorUnschedulableError,
     NodeDiedError,
     ObjectLostError,
+    RayActorError,
     RayTaskError,
 )
 from ray.tune.execution.tune_controller import TuneController
@@ -111,7 +112,7 @@ def test_a_process_is_lost_once_too_often(tuned: Start, name: str) -> None:
 def test_a_trial_whose_node_was_lost_loses_no_retry_up_to_a_bound(tuned: Start, name: str, number: int) -> None:
     nodes = Listed(made.settings(), cpus=0)
     tune = tuned(nodes, 1)
-    for attempt in range(LOST_NODE_RETRIES + LOST_WORKER_RETRIES + 1):
+    for attempt in range(LOST_NODE_RETRIES + 1):
         assert len(tune.processes) == attempt
         nodes.join(f"10.0.1.{attempt}", CPU=1)
         tune.settle()
@@ -122,8 +123,17 @@ def test_a_trial_whose_node_was_lost_loses_no_retry_up_to_a_bound(tuned: Start, 
         error = of_a_result()[number] if name == "train" else (ActorUnschedulableError("lost"), *of_a_result())[number]
         tune.lose(attempt, error)
     ends = [event for event in tune.events if event[0] != "started"]
-    again = [("again", 0, True)] * LOST_NODE_RETRIES + [("again", 0, False)] * LOST_WORKER_RETRIES
-    assert ends == [*again, ("failed", 0)]
+    assert ends == [("again", 0, True)] * LOST_NODE_RETRIES + [("failed", 0)]
+    assert tune.controller.get_trials() == []
+
+
+def test_a_process_that_ray_has_taken_away_with_a_notice_counts_as_lost_with_its_node(tuned: Start) -> None:
+    """Also where the node is still there at that moment."""
+    tune = tuned(Listed(made.settings(), cpus=1), 1)
+    for attempt in range(LOST_NODE_RETRIES + 1):
+        tune.lose(attempt, RayActorError(preempted=True))
+    ends = [event for event in tune.events if event[0] != "started"]
+    assert ends == [("again", 0, True)] * LOST_NODE_RETRIES + [("failed", 0)]
 
 
 @pytest.mark.parametrize("number", range(1, 3))

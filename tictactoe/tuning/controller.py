@@ -23,7 +23,7 @@ from tictactoe.tuning.trial import AGAIN, NODE_LOST
 AHEAD = 2
 """Tune asks for so many trials a slot before they can run: what processes that are free take next."""
 LOST_NODE_RETRIES = 10
-"""How often a trial is repeated whose node was lost; that may be the trial's fault after all."""
+"""How often a trial is repeated whose node was lost. After the next loss it has failed: that may be its fault after all."""
 
 
 class ActorManager(RayActorManager):
@@ -166,13 +166,14 @@ class Controller(TuneController):
         node, trial = self._actors.node(tracked_actor), self._actor_to_trial[tracked_actor]
         if isinstance(exception, RayActorError) and node is not None and self._is_nodes_fault(node, exception):
             self._lost_nodes[trial.trial_id] += 1
-            # As Tune has it for a node that is taken away with a notice.
-            exception._preempted = self._lost_nodes[trial.trial_id] <= LOST_NODE_RETRIES
+            exception._preempted = True  # as Tune has it for a node that is taken away with a notice
+            if self._lost_nodes[trial.trial_id] > LOST_NODE_RETRIES:
+                trial.run_metadata.num_failures = trial.max_failures + 1  # it has no retry left
         super()._actor_failed(tracked_actor, exception)
 
     def _is_nodes_fault(self, node: Node, error: RayActorError) -> bool:
         cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
-        return self._nodes.is_at_fault(node, cause)
+        return self._nodes.is_at_fault(node, cause) or error.preempted
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         if isinstance(exception, RayActorError) and trial.status != Trial.RUNNING:
