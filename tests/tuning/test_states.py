@@ -152,16 +152,22 @@ def test_nothing_comes_from_a_head_that_does_not_answer(tasks: Tasks, tmp_path: 
     assert (states.read(path), states.load(path)) == (b"", None)
 
 
-def test_what_is_too_large_stays_on_its_node(tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_not_saved_and_that_is_said_once(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content, replicates = io.BytesIO(), learned()
     replicates.write(content, packed=True)
     states, path, size = States(HEAD), tmp_path / "state.npz", len(content.getvalue())
     monkeypatch.setattr(module, "MOST_MIB", (size - 1_000) / 2**20)
     said = states.save(replicates, path)
-    assert said is not None and "stays on its node: if that is lost, the trial starts over" in said
-    assert tasks.calls == []
+    assert said is not None and "is not saved: if its process or node is lost, or the search stops, it starts over" in said
+    packed = list[Replicates]()
+    with monkeypatch.context() as patch:
+        patch.setattr(Replicates, "write", lambda replicates, *arguments, **options: packed.append(replicates))
+        assert states.save(replicates, path) is None
+    assert (packed, tasks.calls) == ([], [])
     monkeypatch.setattr(module, "MOST_MIB", (size + 1_000) / 2**20)
-    assert states.save(replicates, path) is None and len(tasks.calls) == 1
+    assert states.save(replicates, tmp_path / "another.npz") is None and len(tasks.calls) == 1
 
 
 def test_the_one_with_more_games_is_kept(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tictactoe.experiment.replicates import Replicates
 
 MOST_MIB = 8
-"""What is larger, when it is packed, stays where it is: the head has room in its memory for some of them at a time."""
+"""What is larger, when it is packed, is not sent: the head has room in its memory for some of them at a time."""
 METRIC = "tictactoe_state_sent_bytes", "Packed states of unfinished trials that this node has sent to the head"
 """Name and meaning of what each node counts."""
 FETCH_SECONDS = 60.0
@@ -42,6 +42,8 @@ class States:
         self._home = home
         self.here = not home or ray.get_runtime_context().get_node_id() == home
         self._sent: ray.ObjectRef[None] | None = None
+        self._too_large: Path | None = None
+        """The state that was found to be so: of the trial that runs, or of an earlier one. It only grows."""
         self._bytes = None if self.here else Counter(*METRIC)
 
     def save(self, replicates: Replicates, path: Path, attempt: str = "") -> str | None:
@@ -58,11 +60,15 @@ class States:
             except ray.exceptions.RayError as error:  # a full disk, most likely
                 problem = f"could not be saved: {reason(error, slice(-1, None))}"
             self._sent = None
+        if path == self._too_large:
+            return problem
         content = _Bounded()
         try:
             replicates.write(content, attempt, packed=True)
         except _TooLargeError:
-            return f"its state of more than {MOST_MIB} MiB stays on its node: if that is lost, the trial starts over"
+            self._too_large = path
+            lost = "if its process or node is lost, or the search stops, it starts over, or goes on from a smaller one"
+            return f"its state of more than {MOST_MIB} MiB is not saved: {lost}"
         task = ray.remote(keep).options(num_cpus=0, scheduling_strategy=on(self._home))
         self._sent = task.remote(str(path), replicates.played, content.getvalue())
         if self._bytes:
