@@ -198,6 +198,7 @@ def carry_out(
             selected = selection.select(settings, outcome.records, outcome.cost.games, replays, console.print)
         if selected is None:
             return False
+        replays.clear()
         tally.enter("results")
         cluster.release_workers()  # from here on Ray is not needed
         cost = Cost(**asdict(outcome.cost), wall_s=time.monotonic() - began, startup_s=started - began)

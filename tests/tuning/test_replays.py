@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from tictactoe.experiment.replicates import Replicates
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import block, replays
 from tictactoe.tuning.replays import Replays
-from tictactoe.tuning.states import States
+from tictactoe.tuning.states import States, keep
 from tictactoe.tuning.workers import SILENT_SECONDS
 
 TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
@@ -164,3 +165,18 @@ def test_a_lost_node_is_told_with_all_that_ran_there(tmp_path: Path, tasks: Task
     tasks.fate = lost
     assert replays_of(tmp_path, nodes, games=2_000).run(Stream.FRESH, [made.record(3, [500], 2_000)], 0, 2) is not None
     assert f"node lost: {OTHER}, 2 trials are run again, 0 slots now" in nodes.said
+
+
+def test_a_state_that_comes_late_goes_with_the_selection(tmp_path: Path, tasks: Tasks) -> None:
+    """A worker sends it in the background; the head may write it after the block has ended, and been journaled."""
+    settled = replays_of(tmp_path, games=2_000)
+    state = str(tmp_path / replays.STATES / "race_trial_00003_0_1.npz")
+    content = io.BytesIO()
+    Replicates(TASK, Hyperparameters()).write(content, packed=True)
+    assert settled.run(Stream.FRESH, [made.record(3, [500], 2_000)], 0, 1) is not None
+    keep(state, 0, content.getvalue())
+    settled.clear()
+    assert not (tmp_path / replays.STATES).exists()
+    with pytest.raises(FileNotFoundError):
+        keep(state, 0, content.getvalue())
+    replays_of(tmp_path, games=2_000).clear()  # of a search that goes on with the selection done there is none

@@ -34,7 +34,7 @@ def test_a_search_ends_with_its_files_and_is_not_run_again(searched: Path) -> No
     (snapshot,) = folder.glob("tune/experiment_state-*.json")
     assert json.loads(snapshot.read_text())["trial_data"] == []  # Tune has forgotten the trials that have ended
     assert not re.search("Trial status|Logical resource usage|[╭╰]", output)  # its frames
-    assert not (folder / "unfinished").exists()
+    assert not (folder / "unfinished").exists() and not (folder / "unfinished-fresh").exists()
     content = finished(folder)
     assert not content.truncated
     assert (content.num_trials, content.num_errors) == (4, 0)

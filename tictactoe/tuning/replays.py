@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -90,6 +91,13 @@ class Replays:
             return None
         return [tuple(self._games[stream, record.config, seed] for seed in range(first, last)) for record in records]
 
+    def clear(self) -> None:
+        """Remove the states of unfinished blocks once the selection is over.
+
+        Some may be there: what a block on another node saved last is written after its end, now and then.
+        """
+        shutil.rmtree(self._states, ignore_errors=True)
+
     def _play(self, stream: Stream, waiting: list[Block]) -> bool:
         """Run blocks of replicates; whether that was done: it was not where the search is interrupted."""
         running: dict[ray.ObjectRef[Any], Block] = {}
@@ -122,8 +130,6 @@ class Replays:
                 said_at = time.monotonic()
                 left = sum(len(block.seeds) for block in (*waiting, *running.values()))
                 self._say(f"{NAMES[stream]}: {missing - left} of {count(missing, 'replicate')}")
-        with suppress(OSError):  # not empty: what a later look has begun goes on from there
-            self._states.rmdir()
         return True
 
     def _submit(self, stream: Stream, block: Block, node: Node) -> ray.ObjectRef[Any]:
