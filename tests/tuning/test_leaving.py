@@ -1,0 +1,75 @@
+"""A node of a real Ray that is about to leave: Ray lists it as alive, and refuses what is to begin there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import _raylet
+from ray.cluster_utils import Cluster
+
+from tests.support import records as made
+from tictactoe.core.seeds import Stream
+from tictactoe.process.interrupt import Interrupt
+from tictactoe.tuning.nodes import Node, Nodes
+from tictactoe.tuning.replays import Replays
+from tictactoe.tuning.states import on
+
+pytestmark = pytest.mark.slow
+PREEMPTION = 2
+"""Ray's number of a reason to leave, with which it waits for nothing."""
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=2)
+        ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+class Busy:
+    """A process that keeps its node from leaving at once."""
+
+
+def drain(cluster: Cluster, node: Node) -> None:
+    """As SIGTERM does it to a node."""
+    gcs: Any = vars(_raylet)["GcsClient"](address=cluster.address)
+    accepted, why = gcs.drain_node(node.id, PREEMPTION, "it leaves", int((time.time() + 60) * 1000))
+    assert accepted, why
+
+
+def test_what_a_leaving_node_refuses_is_run_elsewhere(two_nodes: Cluster, tmp_path: Path) -> None:
+    said, settings = list[str](), made.settings(num_samples=64, seeds=1, games=2_000_000)
+    nodes = Nodes(settings, None, said.append)
+    while not nodes.remote:
+        nodes.update()
+        time.sleep(0.1)
+    (other,) = [node for node in nodes._nodes.values() if node.id != nodes.home]
+    replays = Replays(settings, Interrupt(), tmp_path, nodes, said.append)
+    replays._warm = True
+    busy: Any = ray.remote(Busy).options(num_cpus=1, scheduling_strategy=on(other.id)).remote()
+    ray.get(busy.__ray_ready__.remote())
+    drain(two_nodes, other)
+    (games,) = replays.run(Stream.FRESH, [made.record(5)], 0, 4) or [()]
+    assert len(games) == 4
+    assert other in nodes and other.avoided_until > time.monotonic()
+
+    late = Nodes(settings, None, said.append)  # it has not asked that node for its code yet
+    end = time.monotonic() + 30
+    while not late._ask_at and time.monotonic() < end:
+        late.update()
+        time.sleep(0.1)
+    assert late.slots == 1 and not late._without
+    assert "node asked again for its code: " in said[-1] and "not schedulable" in said[-1]
