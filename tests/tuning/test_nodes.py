@@ -18,7 +18,7 @@ from tests.support.nodes import HOME, Listed, id_of
 from tictactoe.experiment import journal as journals
 from tictactoe.experiment.observer import Observer
 from tictactoe.process import code
-from tictactoe.tuning import meeting
+from tictactoe.tuning import growth, meeting
 from tictactoe.tuning import nodes as module
 from tictactoe.tuning.nodes import Node
 
@@ -247,6 +247,47 @@ def test_the_thread_looks_while_the_search_runs(monkeypatch: pytest.MonkeyPatch)
             nodes.update()
         assert nodes.slots == 0
     assert not nodes._thread.is_alive()
+
+
+def test_a_ray_that_grows_is_asked_for_more_while_work_waits(
+    monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    asked: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr(growth, "ask", lambda *request: asked.append(request))
+    monkeypatch.setattr(growth, "refused", lambda: None)
+    nodes = Listed(made.settings(num_samples=64, cpus_per_trial=0.5, gpus_per_trial=0.25), cpus=0)
+
+    def amount() -> int:
+        nodes._grow()
+        clock(growth.STEP_SECONDS)
+        return asked[-1][0]
+
+    assert amount() == 0  # nobody has wanted a slot yet
+    assert (taken(nodes, 1), amount()) == ([], 1)
+    nodes.join(OTHER, CPU=1, GPU=1)
+    assert (len(taken(nodes, 2)), amount()) == (2, 0)  # all have work, and nothing waits
+    assert (len(taken(nodes, 1)), amount()) == (0, 4)
+    assert asked[-1][1] == {"CPU": 0.5, "GPU": 0.25}
+    nodes._grow()
+    before = len(asked)
+    nodes._grow()
+    assert len(asked) == before  # not so soon
+
+
+@pytest.mark.parametrize("address", ["", "192.0.2.1:6379"])
+def test_only_a_ray_that_ran_already_is_asked_and_of_nothing_at_the_end(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    asked: list[int] = []
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(growth, "ask", lambda slots, share: asked.append(slots))
+    monkeypatch.setattr(growth, "refused", lambda: None)
+    nodes = Listed(made.settings(), cpus=0)
+    assert nodes.take() is None
+    with nodes:
+        end = time.monotonic() + (5 if address else 0.1)
+        while not asked and time.monotonic() < end:
+            time.sleep(0.01)
+    assert asked == ([1, 0] if address else [])
 
 
 def test_a_node_is_given_up_when_nobody_could_be_connected_to_twice_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

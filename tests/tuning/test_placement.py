@@ -26,12 +26,13 @@ def test_what_is_asked_for_is_had_as_far_as_there_are_slots(nodes: Listed) -> No
     manager = SlotManager(nodes)
     assert not manager.has_resources_ready(ONE) and manager.acquire_resources(ONE) is None
     for number in range(3):
-        assert manager.free == 2 - number
+        assert (manager.free, nodes.is_short) == (2 - number, number == 2)
         manager.request_resources(ONE)
     assert not manager.has_resources_ready(OTHER)
     slots = [manager.acquire_resources(SAME) for _ in range(3)]
     assert slots[2] is None and not manager.has_resources_ready(ONE)
-    assert (nodes.free, manager.free) == (0, -1)  # one waits
+    nodes.is_short = False
+    assert (nodes.free, manager.free, nodes.is_short) == (0, -1, True)  # one waits
     assert isinstance(slots[0], Slot)
     manager.free_resources(slots[0])
     assert manager.has_resources_ready(ONE) and (nodes.free, manager.free) == (1, 0)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayError, RayTaskError, TaskUnschedulableError
 
 from tictactoe.experiment.journal import Journal
@@ -25,7 +24,7 @@ from tictactoe.process import code, ray_address
 from tictactoe.process.resources import shares
 from tictactoe.settings import Settings
 from tictactoe.text import count, reason
-from tictactoe.tuning import meeting
+from tictactoe.tuning import growth, meeting
 from tictactoe.tuning.states import on
 
 LOOK_SECONDS = 1.0
@@ -35,8 +34,6 @@ MISSES = 2
 """So often in a row nobody can be connected to at a node's address, and it is lost. Even a busy machine's kernel answers."""
 AVOIDED_SECONDS = 25.0
 """So long nothing is started on a node that takes no work; by then Ray knows, as a rule, whether it is there."""
-MOST_WANTED = 1000
-"""Slots that a Ray which grows is asked for at most; its own bound is lower."""
 TAKES_NO_WORK = (ActorUnavailableError, ActorUnschedulableError, TaskUnschedulableError)
 """What Ray says of a node that does not answer, and of one that is about to leave: up to its end it is listed as alive."""
 WAITING_SECONDS = 60.0
@@ -80,6 +77,9 @@ class Nodes:
         """How many trials run on a node; said by who runs them."""
         self._settings, self._own_slots, self._say, self._list = settings, own_slots, say, listing
         self._cap = slot_limit(settings)
+        self.is_short = False
+        """Whether anybody wanted a slot where none was free, since an autoscaler was asked last."""
+        self._growth, self._asked_at = growth.Growth(self._cap), -math.inf
         self._nodes: dict[str, Node] = {}
         self._checks: dict[str, ray.ObjectRef[Any]] = {}
         """Of nodes that have been asked for their code."""
@@ -104,13 +104,14 @@ class Nodes:
 
     def __enter__(self) -> Nodes:
         self._thread.start()
-        self._want(self._cap)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._want(0)
         self._stopped.set()
         self._thread.join(LOOK_SECONDS)
+        if ray_address.existing():
+            with suppress(Exception):  # at its end Ray may have gone
+                growth.ask(0, self._share)
 
     def __contains__(self, node: Node | None) -> bool:
         """Whether it is there."""
@@ -135,6 +136,7 @@ class Nodes:
     def take(self) -> Node | None:
         """The node of a free slot, which is taken: of that with the most. None where all are."""
         if not self.free:
+            self.is_short = True
             return None
         node = max(self._nodes.values(), key=_free)
         node.used += 1
@@ -188,13 +190,20 @@ class Nodes:
             self._tell()
         self._wait()
 
-    def _want(self, slots: int) -> None:
-        """Tell a Ray that grows by itself how many trials could run at a time. No process of ours waits there, to be seen."""
-        if ray_address.existing():
-            share = {"CPU": self._settings.cpus_per_trial, "GPU": self._settings.gpus_per_trial}
-            with suppress(Exception):  # at its end Ray may have gone
-                wanted = {kind: amount for kind, amount in share.items() if amount}
-                request_resources(bundles=[wanted] * min(slots, MOST_WANTED))
+    @property
+    def _share(self) -> dict[str, float]:
+        """What a trial has of Ray's resources."""
+        share = {"CPU": self._settings.cpus_per_trial, "GPU": self._settings.gpus_per_trial}
+        return {kind: amount for kind, amount in share.items() if amount}
+
+    def _grow(self) -> None:
+        """Now and then ask a Ray that grows by itself for slots. No process of ours waits there for a node, to be seen."""
+        now = time.monotonic()
+        if now - self._asked_at >= growth.STEP_SECONDS:
+            self._asked_at = now
+            wanted = self._growth.next(self.slots, self.is_short, growth.refused(), now)
+            self.is_short = False
+            growth.ask(wanted, self._share)
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
@@ -203,6 +212,8 @@ class Nodes:
                 if self._settings.cluster:
                     self._refused.extend(meeting.refusals().items())
                     self._give_up_silent()
+                if ray_address.existing():
+                    self._grow()
 
     def _give_up_silent(self) -> None:
         """Have Ray give up nodes whose machine has gone.

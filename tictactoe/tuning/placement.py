@@ -38,8 +38,10 @@ class SlotManager(ResourceManager):
 
     @property
     def free(self) -> int:
-        """Slots that are neither held nor asked for."""
-        return self.nodes.free - self._requests.total()
+        """Slots that are neither held nor asked for. Who looks has a trial that waits for one."""
+        free = self.nodes.free - self._requests.total()
+        self.nodes.is_short |= free <= 0
+        return free
 
     def request_resources(self, resource_request: ResourceRequest) -> None:
         self._requests[resource_request] += 1
