@@ -14,20 +14,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.support import records as made
 from tests.support.gcs import SAME, FakeGcs
+from tests.support.nodes import Listed
 from tests.support.processes import Machine, free_port
 from tests.support.program import ROOT, clean_environment
+from tictactoe.core.game import Board
 from tictactoe.errors import UserError
 from tictactoe.process import code, memory, processes
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.memory import Room
 from tictactoe.process.preflight import Preflight
+from tictactoe.process.resources import shares
 from tictactoe.settings import load
 from tictactoe.tuning import gcs as real
 from tictactoe.tuning import meeting, worker
 from tictactoe.tuning.meeting import Head
-from tictactoe.tuning.worker import Worker
+from tictactoe.tuning.worker import Offer, Worker
 
 HEAD = Head(code.version(), "3x3x3", 8, 1.0)
 Start = Callable[..., FakeGcs]
@@ -54,7 +60,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worke
 
 
 def test_a_head_that_fits_is_joined(gcs: Start, make: Callable[..., Worker]) -> None:
-    assert make(announced(gcs()).address)._wait() == 2
+    assert make(announced(gcs()).address)._wait() == Offer(2, None)
 
 
 def test_other_code_is_refused_on_both_sides(gcs: Start, make: Callable[..., Worker]) -> None:
@@ -102,7 +108,7 @@ def test_what_is_no_ray_is_refused_unless_it_has_been_one(make: Callable[..., Wo
         patient = make(address)
         patient._was_joined = True  # a head whose process is stopped
         threading.Timer(1.0, patient._stopped.set).start()
-        assert patient._wait() == 0
+        assert patient._wait() is None
 
 
 def test_a_head_that_is_not_there_yet_is_waited_for_and_told_of_once_a_minute(gcs: Start, make: Callable[..., Worker]) -> None:
@@ -115,7 +121,7 @@ def test_a_head_that_is_not_there_yet_is_waited_for_and_told_of_once_a_minute(gc
 
     waiting._say = say
     first = waiting._target
-    assert waiting._wait() == 2
+    assert waiting._wait() == Offer(2, None)
     assert said == [f"waiting for a search at {first}: nobody answers there (Connection refused)"]
     assert worker.SAY_SECONDS == 60
 
@@ -127,13 +133,40 @@ def test_a_machine_with_too_little_for_a_trial(
         make(announced(gcs(), replace(HEAD, cpus_per_trial=4.0)).address)._wait()
     said: list[str] = []
     monkeypatch.setattr(memory, "room", lambda: Room(memory.WORKER_MIB + 2 * memory.TRIAL_MIB + 100, 900))
-    assert make(announced(gcs()).address, cpus=8, say=said.append)._wait() == 2
+    assert make(announced(gcs()).address, cpus=8, say=said.append)._wait() == Offer(2, 2)
     assert len(said) == 1 and said[0].startswith("note: memory for 2 trials at a time instead of 8: limit 900 MiB")
     monkeypatch.setattr(memory, "room", lambda: Room(memory.WORKER_MIB, 900))
     server = announced(gcs())
     with pytest.raises(UserError, match=r"^memory limit 900 MiB.*: a worker for 3x3x3 with 8 seeds needs [\d,]+ MiB"):
         make(server.address)._wait()
     assert (meeting.NAMESPACE, b"refused/127.0.0.1") in server.values
+
+
+@given(
+    mib=st.integers(1, 3_000),
+    cpus=st.integers(1, 16),
+    each=st.sampled_from([0.01, 0.1, 0.25, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0]),
+    seeds=st.integers(1, 64),
+)
+def test_a_workers_slots_are_as_many_as_it_has_cpus_and_memory_for(mib: int, cpus: int, each: float, seeds: int) -> None:
+    """Those that the head makes of what the worker's Ray is started with."""
+    head, need = replace(HEAD, cpus_per_trial=each, seeds=seeds), memory.worker_need(Board.parse(HEAD.board), seeds)
+    room, told = min(need.trials(mib), shares(cpus, each)), list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "_folders", [Path("/nowhere")])
+        patch.setattr(memory, "room", lambda: Room(mib, None))
+        settings = load(["worker", "192.0.2.1", "--node-address", "127.0.0.1"], {})
+        joining = Worker(settings, Preflight(cpus, 0), Interrupt(), told.append)
+        if not room:
+            with pytest.raises(UserError):
+                joining._fitting(head)
+            return
+        command = joining._command(joining._fitting(head))
+    options = dict(part.removeprefix("--").split("=", 1) for part in command if part.startswith("--") and "=" in part)
+    nodes = Listed(made.settings(num_samples=10_000, cpus_per_trial=each), cpus=0)
+    nodes.join("10.0.0.2", CPU=float(options["num-cpus"]), **json.loads(options.get("resources", "{}")))
+    assert nodes.slots == room and need.of(room) <= mib
+    assert told == [] if room == shares(cpus, each) else told[0].startswith(f"note: memory for {room} trial")
 
 
 def test_a_worker_without_token_is_one_line(tmp_path: Path) -> None:

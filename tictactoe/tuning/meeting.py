@@ -14,6 +14,8 @@ from tictactoe.settings import Settings
 from tictactoe.tuning.gcs import Gcs, connected
 
 NAMESPACE, HEAD, REFUSED = b"tictactoe", b"head", b"refused/"
+SLOTS = "tictactoe_slots"
+"""A resource of workers that have memory for fewer trials than CPUs: how many."""
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ class Nodes:
             slots = min(slots, shares(resources.get("GPU", 0.0), self._settings.gpus_per_trial))
         if id == self.home and self._own_slots is not None:
             slots = min(slots, self._own_slots)
-        return slots
+        return min(slots, int(resources.get(meeting.SLOTS, slots)))
 
     def _lose(self, node: Node) -> None:
         self._without.add(node.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
 
@@ -40,6 +41,14 @@ STARTS = 3
 LEAVE_SECONDS = 3.0
 """What Ray's processes get to end by themselves."""
 T = TypeVar("T")
+
+
+class Offer(NamedTuple):
+    """What of this machine a search may use."""
+
+    cpus: int
+    slots: int | None
+    """Trials that there is memory for; None where there is for as many as the CPUs take."""
 
 
 class Absent(Exception):
@@ -92,22 +101,22 @@ class Worker:
 
     def work(self) -> None:
         """Wait for the head, be a node of it until it has gone, and so on; returns after a signal."""
-        while cpus := self._wait():
-            self._say(f"joining the search at {self._target} as {self._address} with {count(cpus, 'CPU')}")
-            why = self._be_node(cpus)
+        while offer := self._wait():
+            self._say(f"joining the search at {self._target} as {self._address} with {count(offer.cpus, 'CPU')}")
+            why = self._be_node(offer)
             if not self._stopped.is_set():
                 self._say(why)
                 self._stopped.wait(LOOK_SECONDS)
         self._say(f"left the search at {self._target}" if self._was_joined else "stopped")
 
-    def _wait(self) -> int:
-        """CPUs to join with, once there is a search to join; 0 after a signal."""
+    def _wait(self) -> Offer | None:
+        """What to join with, once there is a search to join; None after a signal."""
         said, wrong_since = -math.inf, None
         while not self._stopped.is_set():
             now = time.monotonic()
             try:
-                if cpus := self._meanwhile(self._look):
-                    return cpus
+                if offer := self._meanwhile(self._look):
+                    return offer
             except Absent as absent:
                 may_be_wrong = absent.remedy and not self._was_joined
                 wrong_since = (wrong_since or now) if may_be_wrong else None
@@ -117,7 +126,7 @@ class Worker:
                     said = now
                     self._say(f"waiting for a search at {self._target}: {absent}")
             self._stopped.wait(LOOK_SECONDS)
-        return 0
+        return None
 
     def _meanwhile(self, look: Callable[[], T]) -> T | None:
         """What a look at the head comes to; None after a signal, which does not wait for it."""
@@ -127,8 +136,8 @@ class Worker:
                 return None
         return looking.result()
 
-    def _look(self) -> int:
-        """CPUs to join with. Raises Absent where there is nothing to join yet, UserError where waiting is of no use."""
+    def _look(self) -> Offer:
+        """What to join with. Raises Absent where there is nothing to join yet, UserError where waiting is of no use."""
         host, _, port = self._target.rpartition(":")
         if why := ray_address.unreachable(host.strip("[]"), int(port)):
             raise Absent(f"nobody answers there ({why})")
@@ -149,8 +158,8 @@ class Worker:
             remedy = "name the machine where `main.py --cluster` runs, and its --cluster-port"
             raise Absent(f"what listens there does not answer as Ray does ({name})", remedy) from None
 
-    def _fitting(self, head: Head) -> int:
-        """CPUs of this machine that there is memory for. Raises UserError where it cannot run one trial, or not as the head."""
+    def _fitting(self, head: Head) -> Offer:
+        """What there is memory for. Raises UserError where this machine cannot run one trial, or not as the head."""
         if head.code != code.version():
             raise UserError(
                 f"this worker's code is {code.version()}, the search's {head.code}: its sources differ, or the versions of "
@@ -168,24 +177,30 @@ class Worker:
                 "trial at a time; give it more, or the search fewer --seeds"
             )
         if fit >= slots:
-            return self._cpus
+            return Offer(self._cpus, None)
         self._say(f"note: memory for {count(fit, 'trial')} at a time instead of {slots}: {room}; each takes {need.trial:,.0f}")
-        return min(self._cpus, math.ceil(fit * head.cpus_per_trial))
+        return Offer(min(self._cpus, math.ceil(fit * head.cpus_per_trial)), fit)
 
-    def _be_node(self, cpus: int) -> str:
-        """Run this machine's part of Ray until it has ended, and leave nothing of it; returns why it has ended."""
+    def _command(self, offer: Offer) -> list[str]:
+        """What starts this machine's part of Ray."""
         command = [sys.executable, "-m", "tictactoe.tuning.join", "start", "--block", f"--address={self._target}",
-                   f"--node-ip-address={self._address}", f"--num-cpus={cpus}", f"--temp-dir={self._folder / 'ray'}",
+                   f"--node-ip-address={self._address}", f"--num-cpus={offer.cpus}", f"--temp-dir={self._folder / 'ray'}",
                    f"--object-store-memory={cluster.OBJECT_STORE_BYTES}", "--disable-usage-stats",
                    "--include-log-monitor=false"]  # fmt: skip
+        if offer.slots is not None:  # CPUs are whole: their last one may have room for more trials than memory has
+            command.append(f"--resources={json.dumps({meeting.SLOTS: offer.slots})}")
         if self._metrics_port:
             command.append(f"--metrics-export-port={self._metrics_port}")
         if (directory := cluster.plasma_directory()) is not None:
             command.append(f"--plasma-directory={directory}")
+        return command
+
+    def _be_node(self, offer: Offer) -> str:
+        """Run this machine's part of Ray until it has ended, and leave nothing of it; returns why it has ended."""
         output = self._folder / "ray-start.out"
         with output.open("wb") as file:
             ray = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=node.worker_variables(), cwd="/",
+                self._command(offer), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=node.worker_variables(), cwd="/",
                 start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
             )  # fmt: skip
         try:
