@@ -178,10 +178,15 @@ def test_a_failed_trial_has_ended_and_has_used_its_slot(tmp_path: Path) -> None:
     first = tally.status().last_finished
     tally.trial_started(0, made.config(0))
     clock.now += 4
+    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=4.0), False)
     tally.trial_failed(made.failure(0))
     clock.now += 1
     failed = tally.status()
     assert (failed.trial_s, failed.slot_s) == (4, 5) and failed.last_finished > first
+    tally.trial_started(1, made.config(1))
+    tally.trial_reported(1, made.progress(played=1_000, learner_cpu_s=0.5), False)
+    both = tally.status()
+    assert (both.games["search"], both.learner_cpu_s["search"], both.learner_share) == (10_000, 4.5, 0.9)
 
 
 def test_a_start_after_a_kill_goes_on_with_what_unfinished_trials_had_come_to(tmp_path: Path) -> None:

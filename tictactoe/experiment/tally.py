@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tictactoe.core.learner import Hyperparameters
@@ -133,7 +133,10 @@ class Tally(Observer):
         self._last_finished = time.time()
 
     def trial_failed(self, failure: Failure) -> None:
-        self._cut(failure.index)
+        if (one := self._cut(failure.index)) is not None:
+            self._ended.games += one.played
+            self._ended.learner_cpu_s += one.learner_cpu_s
+            self._ended.learned_s += one.learned_s
         self._fail(failure)
         self._last_finished = time.time()
 
@@ -205,17 +208,19 @@ class Tally(Observer):
     def _count(self) -> None:
         """Count what ended and what runs, unless it was more before."""
         with self._counting:
-            now, ended, running = self._clock(), self._ended, list(self._running.values())
+            # In this order: what ends meanwhile is in neither rather than in both, and is counted the next time.
+            now, ended, running = self._clock(), replace(self._ended), list(self._running.values())
             self._games = max(self._games, ended.games + sum(one.played for one in running))
             self._learner_cpu_s = max(self._learner_cpu_s, ended.learner_cpu_s + sum(one.learner_cpu_s for one in running))
             self._learned_s = max(self._learned_s, ended.learned_s + sum(one.learned_s for one in running))
             self._trial_s = max(self._trial_s, ended.seconds + sum(now - one.began for one in running))
 
-    def _cut(self, index: int) -> None:
+    def _cut(self, index: int) -> _Running | None:
         """A trial that ran runs no more, and has not finished: its slot's time is gone, what it learned may be saved."""
         self._count()
         if (one := self._running.pop(index, None)) is not None:
             self._ended.seconds += self._clock() - one.began
+        return one
 
     def _fail(self, failure: Failure) -> None:
         self._ended.failed += 1
