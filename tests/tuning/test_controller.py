@@ -87,6 +87,7 @@ def test_a_node_that_joins_gets_work_before_its_first_process_is_ready(tuned: Ca
     nodes.join("10.0.0.2", CPU=2)
     tune.settle()
     assert given(tune) == [0, 1, 2]
+    assert nodes.is_short  # trials wait
     assert [process.node for process in tune.processes] == [id_of(address) for address in (HOME, "10.0.0.2", "10.0.0.2")]
     for _ in range(3):
         tune.end(0)
@@ -95,6 +96,18 @@ def test_a_node_that_joins_gets_work_before_its_first_process_is_ready(tuned: Ca
     tune.answer(1, "__ray_ready__")
     tune.end(1)
     assert given(tune) == [5, 6, 2]
+
+
+def test_a_trial_that_a_free_process_takes_wants_no_slot(tuned: Callable[..., Tune]) -> None:
+    nodes = Listed(made.settings())
+    tune = tuned(nodes, 2)
+    for process in (0, 1):
+        tune.answer(process, "__ray_ready__")
+    nodes.is_short = False
+    tune.end(0)
+    tune.searcher.waiting.append(2)
+    tune.settle()
+    assert (given(tune), nodes.is_short) == ([2, 1], False)
 
 
 def test_the_last_trials_take_free_processes_too(tuned: Callable[..., Tune]) -> None:

@@ -274,6 +274,31 @@ def test_a_ray_that_grows_is_asked_for_more_while_work_waits(
     assert len(asked) == before  # not so soon
 
 
+def test_no_more_is_asked_for_than_the_lag_lets_run(monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(growth, "ask", lambda slots, share: asked.append(slots))
+    monkeypatch.setattr(growth, "refused", lambda: None)
+    nodes = Listed(made.settings(num_samples=64, search="optuna", scheduler="none", lag=3), cpus=0)
+    for _ in range(5):
+        assert nodes.take() is None
+        nodes._grow()
+        clock(growth.STEP_SECONDS)
+    assert asked == [1, 3, 3, 3, 3]
+
+
+def test_a_look_that_ends_after_the_search_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would keep nodes for it for ever."""
+    asked: list[int] = []
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    monkeypatch.setattr(growth, "ask", lambda slots, share: asked.append(slots))
+    nodes = Listed(made.settings(), cpus=0)
+    monkeypatch.setattr(growth, "refused", lambda: nodes.__exit__())
+    assert nodes.take() is None
+    nodes._thread.start()
+    nodes._grow()
+    assert asked == [0]
+
+
 @pytest.mark.parametrize("address", ["", "192.0.2.1:6379"])
 def test_only_a_ray_that_ran_already_is_asked_and_of_nothing_at_the_end(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     asked: list[int] = []

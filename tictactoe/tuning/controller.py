@@ -144,7 +144,7 @@ class Controller(TuneController):
                 self._actor_cache.increase_max(trial.placement_group_factory)
             if trial in self._trial_to_actor:  # it waits for a slot that was lost
                 self._maybe_reuse_cached_actor(trial)
-            elif self._slots.free > 0 or self._actor_cache.has_cached_object(trial.placement_group_factory):
+            elif self._actor_cache.has_cached_object(trial.placement_group_factory) or self._slots.free > 0:
                 self._schedule_trial_actor(trial)
 
     def _is_on_its_way(self, trial: Trial) -> bool:

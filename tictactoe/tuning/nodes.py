@@ -19,6 +19,7 @@ from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayEr
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
 from tictactoe.experiment.record import NodeEvent
+from tictactoe.experiment.rounds import lags
 from tictactoe.experiment.slots import slot_limit
 from tictactoe.process import code, ray_address
 from tictactoe.process.resources import shares
@@ -79,7 +80,8 @@ class Nodes:
         self._cap = slot_limit(settings)
         self.is_short = False
         """Whether anybody wanted a slot where none was free, since an autoscaler was asked last."""
-        self._growth, self._asked_at = growth.Growth(self._cap), -math.inf
+        most = min(self._cap, settings.lag) if lags(settings) else self._cap
+        self._growth, self._asked_at, self._asking = growth.Growth(most), -math.inf, threading.Lock()
         self._nodes: dict[str, Node] = {}
         self._checks: dict[str, ray.ObjectRef[Any]] = {}
         """Of nodes that have been asked for their code."""
@@ -110,7 +112,7 @@ class Nodes:
         self._stopped.set()
         self._thread.join(LOOK_SECONDS)
         if ray_address.existing():
-            with suppress(Exception):  # at its end Ray may have gone
+            with suppress(Exception), self._asking:  # at its end Ray may have gone
                 growth.ask(0, self._share)
 
     def __contains__(self, node: Node | None) -> bool:
@@ -203,7 +205,9 @@ class Nodes:
             self._asked_at = now
             wanted = self._growth.next(self.slots, self.is_short, growth.refused(), now)
             self.is_short = False
-            growth.ask(wanted, self._share)
+            with self._asking:
+                if not self._stopped.is_set():  # Ray keeps the last request, which is that of the search's end
+                    growth.ask(wanted, self._share)
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):

@@ -197,8 +197,9 @@ class Replays:
             Wait("processes to get ready for fresh seeds", self._say, SLOW_SECONDS),
         )
         loading: dict[ray.ObjectRef[Any], Node] = {}
-        while not self._warm and (node := self._nodes.take()) is not None:
-            loading[self._on(node, warm_up).remote(self._settings.board)] = node
+        for _ in range(0 if self._warm else self._nodes.free):
+            if (node := self._nodes.take()) is not None:
+                loading[self._on(node, warm_up).remote(self._settings.board)] = node
         while loading and not self._interrupt.event.is_set():
             self._nodes.update()
             for reference in self._ended(list(loading)):
