@@ -46,6 +46,14 @@ def test_dashboards_are_found_with_their_ports(tmp_path: Path) -> None:
     assert sorted(health.addresses(tmp_path)) == ["127.0.0.1:9000", "[::1]:9001"]
 
 
+def test_a_worker_is_well_without_a_dashboard(tmp_path: Path) -> None:
+    process(tmp_path, 8, "python", "/app/main.py", "--name", "worker")
+    process(tmp_path, 9, "python", "/app/main.py", "play")
+    assert not health.is_worker(tmp_path)
+    process(tmp_path, 1, "/usr/bin/tini", "--", "python", "/app/main.py", "worker", "192.0.2.10")
+    assert health.is_worker(tmp_path)
+
+
 def test_it_asks_without_proxies(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
