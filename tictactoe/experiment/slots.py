@@ -70,7 +70,7 @@ class SlotSeconds:
     trial: float
     """In a trial, but not learning."""
     between: float
-    """Between two trials."""
+    """Between two trials, or with one that did not end there: it was lost, has failed, or was interrupted."""
 
     def share(self, seconds: float) -> float:
         """These seconds over all."""

@@ -146,7 +146,7 @@ def _caption(results: Results, together: int, nodes: int, changes: dict[str, lis
     caption = (
         f"Thick bars are learning, drawn at the end of their trial: {percent(spent.share(spent.learning))} of the slots' time. "
         f"Thin bars are the rest of a trial: {percent(spent.share(spent.trial))}. "
-        f"Gaps are slots between two trials: {percent(spent.share(spent.between))}. "
+        f"Gaps are slots between two trials, or with one that did not end there: {percent(spent.share(spent.between))}. "
         f"Before the first trial {seconds(cost.startup_s)} went by, mostly Ray's start, of the {seconds(cost.wall_s)} "
         f"that {cost.last_attempt or 'the whole search'} took."
     )
