@@ -108,6 +108,7 @@ def test_many_cpus_in_a_small_container(check: Callable[..., Preflight], tmp_pat
     assert result.notes == [
         "memory for 3 trials at a time instead of 64: limit 1,280 MiB; Ray and the program take 760, each trial 171"
     ]
+    assert result.memory == "limit 1,280 MiB; Ray and the program take 760, a worker takes 500, each trial 171"
 
 
 def test_too_little_memory_for_one_trial(check: Callable[..., Preflight], tmp_path: Path) -> None:
@@ -383,14 +384,16 @@ def test_without_cluster_ray_is_told_nothing_of_it(check: Callable[..., Prefligh
 
 def test_check_says_all_and_ends_with_2_only_for_what_is_fatal(capsys: pytest.CaptureFixture[str]) -> None:
     result = Preflight(
-        2, 8266, token_source="/a/file", token_command="cat /a/file", notes=["port 8265 is taken"], details=["small"]
-    )
+        2, 8266, memory="enough", token_source="/a/file", token_command="cat /a/file", notes=["port 8265 is taken"],
+        details=["small"],
+    )  # fmt: skip
     assert preflight.show(Console(width=200), result, "W&B: offline, as WANDB_MODE says", ["MPLBACKEND  kept: x"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "note: port 8265 is taken",
         "note: small",
         "CPUs for trials: 2",
+        "memory: enough",
         "dashboard: port 8266",
         "metrics: none",
         "dashboard's sign-in: the token that `cat /a/file` prints; from /a/file",

@@ -43,6 +43,8 @@ class Preflight:
     """Port for metrics; 0 for none."""
     max_concurrent: int | None = None
     """Trials at a time, where there is memory for fewer than the CPUs and settings allow."""
+    memory: str = ""
+    """What there is, and what a search takes; empty where trials run elsewhere."""
     token_source: str = ""
     """The variable or file that the dashboard's token is from."""
     token_command: str = ""
@@ -125,6 +127,8 @@ def show(console: Console, preflight: Preflight, tracking: str, decisions: Seque
         console.print(f"Ray: the one at {address}, as RAY_ADDRESS says")
     else:
         console.print(f"CPUs for trials: {preflight.num_cpus}")
+        if preflight.memory:
+            console.print(f"memory: {preflight.memory}")
         console.print(f"dashboard: port {preflight.port}")
         console.print(f"metrics: port {preflight.metrics_port}" if preflight.metrics_port else "metrics: none")
     console.print(f"dashboard's sign-in: {preflight.token}")
@@ -196,6 +200,11 @@ def _slots(preflight: Preflight, settings: Settings, cgroup: Path) -> None:
     board, room = Board.parse(settings.board), memory.room(cgroup)
     need = memory.need(board, settings.seeds)
     fit = need.trials(room.mib)
+    elsewhere = memory.worker_need(board, settings.seeds)
+    preflight.memory = (
+        f"{room}; Ray and the program take {need.program:,.0f}, a worker takes {elsewhere.program:,.0f}, "
+        f"each trial {need.trial:,.0f}"
+    )
     if not fit:
         remedies = ["raise the limit"] * (room.limit is not None) + ["end other programs"] * room.others
         if seeds := memory.most_seeds(board, settings.seeds, room.mib):
