@@ -40,6 +40,8 @@ class _Nodes(gcs_service_pb2_grpc.NodeInfoGcsServiceServicer):
     def __init__(self) -> None:
         self.given_up: list[tuple[str, str]] = []
         """Ids, and why."""
+        self.there = {b"\x01" * 28: ""}
+        """The raylet's socket of each node that is up, by its id."""
 
     def UnregisterNode(self, request: Any, context: grpc.ServicerContext) -> Any:
         info = request.node_death_info
@@ -48,7 +50,8 @@ class _Nodes(gcs_service_pb2_grpc.NodeInfoGcsServiceServicer):
 
     def GetAllNodeInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         reply = gcs_service_pb2.GetAllNodeInfoReply()  # type: ignore[attr-defined]
-        reply.node_info_list.add(node_id=b"\x01" * 28)
+        for node, socket in self.there.items():
+            reply.node_info_list.add(node_id=node, raylet_socket_name=socket)
         return reply
 
 

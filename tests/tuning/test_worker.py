@@ -75,7 +75,7 @@ def test_other_code_is_refused_on_both_sides(gcs: Start, make: Callable[..., Wor
     ("metadata", "token", "part"),
     [
         (SAME, "another", "that Ray has another token; set RAY_AUTH_TOKEN"),
-        (SAME, None, "started without tokens"),
+        (SAME, None, "started without tokens; start the search with `main.py --cluster`"),
         (SAME | {"ray_version": "2.9.0"}, "5e" * 32, "it runs with Ray 2.9.0"),
         (SAME | {"python_version": "3.8.1"}, "5e" * 32, "it runs with Python 3.8.1"),
     ],
@@ -88,6 +88,31 @@ def test_a_ray_that_does_not_fit_is_refused_at_once(
     with pytest.raises(UserError, match=f"^HEAD {address}: ") as refused:
         make(address)._wait()
     assert part in str(refused.value)
+
+
+def test_a_head_is_told_of_a_worker_with_another_version_and_other_rays_are_not(
+    gcs: Start, make: Callable[..., Worker]
+) -> None:
+    other, key = SAME | {"python_version": "3.8.1"}, (meeting.NAMESPACE, b"refused/127.0.0.1")
+    for server, is_told in ((announced(gcs(other)), True), (gcs(other), False)):
+        with pytest.raises(UserError, match="it runs with Python"):
+            make(server.address)._wait()
+        assert (key in server.values) is is_told
+        assert not is_told or server.values[key].startswith(b"it runs with Python 3.8.1, this program with ")
+
+
+def test_a_node_that_this_machine_was_before_is_not_the_one_that_it_is(gcs: Start, make: Callable[..., Worker]) -> None:
+    """A head that was paused lists it for some seconds more."""
+    server = announced(gcs())
+    joining = make(server.address)
+    socket = f"{joining._folder}/ray/session/sockets/raylet"
+    assert joining._is_node() is False
+    server.nodes.there[b"\x02" * 28] = socket
+    assert joining._is_node() is True
+    joining._former = {*joining._nodes}  # as with each start of this machine's Ray
+    assert joining._is_node() is False
+    server.nodes.there[b"\x03" * 28] = socket
+    assert joining._is_node() is True
 
 
 def test_a_ray_that_takes_no_workers_is_refused_when_it_stays_so(gcs: Start, make: Callable[..., Worker]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,10 @@ _ABOUT = InternalKVGetRequest(key=b"CLUSTER_METADATA", namespace=b"cluster")
 
 class Unfit(Exception):
     """Why this program and a Ray do not fit, with the remedy."""
+
+
+class Tokenless(Unfit):
+    """That Ray was started without tokens."""
 
 
 class Gcs:
@@ -64,8 +68,8 @@ class Gcs:
 
 
 @contextmanager
-def connected(target: str) -> Iterator[Gcs]:
-    """The GCS that listens at HOST:PORT.
+def connected(target: str, refuse: Callable[[Gcs, str], None] = lambda there, why: None) -> Iterator[Gcs]:
+    """The GCS that listens at HOST:PORT. One of another version is given to `refuse`, with the reason.
 
     Raises Unfit where it has another token or another version of Ray or Python, grpc.RpcError where no GCS answers.
     """
@@ -73,6 +77,7 @@ def connected(target: str) -> Iterator[Gcs]:
         token = _token(channel)
         there = Gcs(channel, token)
         if why := _other_version(there.get(_ABOUT.namespace, _ABOUT.key)):
+            refuse(there, why)
             raise Unfit(why)
         yield there
 
@@ -114,7 +119,7 @@ def _token(channel: grpc.Channel) -> tuple[tuple[str, str], ...]:
                 raise Unfit("that Ray asks for a token; unset RAY_AUTH_MODE, set RAY_AUTH_TOKEN to that Ray's") from None
             continue
         if ours and not given:
-            raise Unfit(
+            raise Tokenless(
                 "that Ray was started without tokens, and its workers could not answer this program; "
                 "start it with RAY_AUTH_MODE=token and this machine's token, set RAY_AUTH_MODE=disabled here too"
             )

@@ -40,6 +40,7 @@ STARTS = 3
 """So often in a row this machine's Ray may end before it has joined a head that answers."""
 LEAVE_SECONDS = 3.0
 """What Ray's processes get to end by themselves."""
+CLUSTER = "start the search with `main.py --cluster`"
 T = TypeVar("T")
 
 
@@ -93,6 +94,8 @@ class Worker:
         self._was_joined = False
         self._failures = 0
         """Of this machine's Ray, since it has joined last."""
+        self._nodes, self._former = set[bytes](), set[bytes]()
+        """Ids of the nodes that this machine has been, and of those before the Ray that runs, which the head may list still."""
 
     @property
     def _address(self) -> str:
@@ -142,21 +145,28 @@ class Worker:
         if why := ray_address.unreachable(host.strip("[]"), int(port)):
             raise Absent(f"nobody answers there ({why})")
         try:
-            with gcs.connected(self._target) as there:
+            with gcs.connected(self._target, self._refuse) as there:
                 head = meeting.head(there)
                 if head is None:
-                    raise Absent("the Ray there takes no workers", "start the search with `main.py --cluster`")
+                    raise Absent("the Ray there takes no workers", CLUSTER)
                 try:
                     return self._fitting(head)
                 except UserError as error:
                     meeting.refuse(there, self._address, str(error))
                     raise
+        except gcs.Tokenless:
+            raise UserError(f"HEAD {self._target}: that Ray was started without tokens; {CLUSTER}") from None
         except gcs.Unfit as unfit:
             raise UserError(f"HEAD {self._target}: {unfit}") from None
         except grpc.RpcError as error:
             name = error.code().name.lower()
             remedy = "name the machine where `main.py --cluster` runs, and its --cluster-port"
             raise Absent(f"what listens there does not answer as Ray does ({name})", remedy) from None
+
+    def _refuse(self, there: gcs.Gcs, why: str) -> None:
+        """Have the search's head say why this machine does not join; a Ray without a search hears nothing."""
+        if meeting.head(there) is not None:
+            meeting.refuse(there, self._address, why)
 
     def _fitting(self, head: Head) -> Offer:
         """What there is memory for. Raises UserError where this machine cannot run one trial, or not as the head."""
@@ -197,7 +207,7 @@ class Worker:
 
     def _be_node(self, offer: Offer) -> str:
         """Run this machine's part of Ray until it has ended, and leave nothing of it; returns why it has ended."""
-        output = self._folder / "ray-start.out"
+        output, self._former = self._folder / "ray-start.out", {*self._nodes}
         with output.open("wb") as file:
             ray = subprocess.Popen(
                 self._command(offer), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=node.worker_variables(), cwd="/",
@@ -246,8 +256,11 @@ class Worker:
         """Whether the head lists this machine's Ray as a node; None where it does not answer."""
         try:
             with gcs.connected(self._target) as there:
-                return any(other.raylet_socket_name.startswith(f"{self._folder}/") for other in there.living_nodes())
+                living = there.living_nodes()
         except gcs.Unfit:  # another head
             return False
         except grpc.RpcError:
             return None
+        own = {other.node_id for other in living if other.raylet_socket_name.startswith(f"{self._folder}/")}
+        self._nodes |= own
+        return bool(own - self._former)
