@@ -39,8 +39,13 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-class Busy:
-    """A process that keeps its node from leaving at once."""
+def keep_busy(begun: Path) -> None:
+    """Keeps its node from leaving at once.
+
+    It is no actor: in the second Ray of one process, Ray ended that as one that nobody refers to.
+    """
+    begun.touch()
+    time.sleep(600)
 
 
 def drain(cluster: Cluster, node: Node) -> None:
@@ -59,8 +64,10 @@ def test_what_a_leaving_node_refuses_is_run_elsewhere(two_nodes: Cluster, tmp_pa
     (other,) = [node for node in nodes._nodes.values() if node.id != nodes.home]
     replays = Replays(settings, Interrupt(), tmp_path, nodes, said.append)
     replays._warm = True
-    busy: Any = ray.remote(Busy).options(num_cpus=1, scheduling_strategy=on(other.id)).remote()
-    ray.get(busy.__ray_ready__.remote())
+    task: Any = ray.remote(keep_busy).options(num_cpus=1, scheduling_strategy=on(other.id))
+    busy = task.remote(tmp_path / "begun")
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.1)
     drain(two_nodes, other)
     (games,) = replays.run(Stream.FRESH, [made.record(5)], 0, 4) or [()]
     assert len(games) == 4
@@ -72,4 +79,5 @@ def test_what_a_leaving_node_refuses_is_run_elsewhere(two_nodes: Cluster, tmp_pa
         late.update()
         time.sleep(0.1)
     assert late.slots == 1 and not late._without
+    assert not ray.wait([busy], timeout=0)[0]
     assert "node asked again for its code: " in said[-1] and "not schedulable" in said[-1]
