@@ -119,6 +119,7 @@ def test_a_worker_that_waits_is_left_alone() -> None:
     budget = OBJECTS["PodDisruptionBudget/mnist-ray-tune-worker"]["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
     assert WORKER["strategy"] == {"type": "Recreate"}
+    assert "replicas" not in WORKER  # or `kubectl apply` would undo `kubectl scale`
     assert WORKER["template"]["spec"]["terminationGracePeriodSeconds"] > 5 + 2
 
 
