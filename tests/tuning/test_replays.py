@@ -23,6 +23,7 @@ from tictactoe.process.interrupt import Interrupt
 from tictactoe.tuning import block, replays
 from tictactoe.tuning.replays import Replays
 from tictactoe.tuning.states import States, keep
+from tictactoe.tuning.trial import HUNG_SECONDS
 from tictactoe.tuning.workers import SILENT_SECONDS
 
 TASK = Task("3x3x3", 2, 20_000, 0, Stream.FRESH)
@@ -66,9 +67,10 @@ def test_a_block_has_the_time_of_a_trial_of_its_size(tmp_path: Path) -> None:
     slow, record = replays_of(tmp_path, seeds=4, trial_timeout=10.0), made.record(3)
     for seeds, seconds in ((range(2), 10.0), (range(4), 10.0), (range(1, 9), 20.0)):
         assert slow._seconds(seeds) == seconds
-        slow._require_in_time(record, seeds, seconds + SILENT_SECONDS)
-        with pytest.raises(RuntimeError, match=LATE.format(10)):
-            slow._require_in_time(record, seeds, seconds + SILENT_SECONDS + 0.1)
+        for elsewhere, more in ((False, HUNG_SECONDS), (True, SILENT_SECONDS)):
+            slow._require_in_time(record, seeds, seconds + more, elsewhere)
+            with pytest.raises(RuntimeError, match=LATE.format(10)):
+                slow._require_in_time(record, seeds, seconds + more + 0.1, elsewhere)
     replays_of(tmp_path)._require_in_time(record, range(2), 1e9)
     assert SILENT_SECONDS > 65  # so long Ray may need, where it runs already, to notice that a node is lost
 
@@ -97,11 +99,20 @@ def test_a_block_that_takes_too_long_ends_the_search_and_one_that_hangs_too(
     with pytest.raises(RuntimeError, match=LATE.format("1e-09")):
         replays_of(tmp_path, games=200_000, trial_timeout=1e-9).run(Stream.FRESH, records, 0, 1)
     tasks.fate = lambda address: HANGS
-    monkeypatch.setattr(replays, "SILENT_SECONDS", 0.3)
-    hanging = replays_of(tmp_path, games=2_000, trial_timeout=0.1)
-    hanging._warm = True
-    with pytest.raises(RuntimeError, match=LATE.format("0.1")):
-        hanging.run(Stream.FRESH, records, 0, 1)
+    monkeypatch.setattr(replays, "HUNG_SECONDS", 0.3)
+    monkeypatch.setattr(replays, "SILENT_SECONDS", 1.0)
+    seconds = list[float]()
+    for address in (HOME, OTHER):
+        nodes = Listed(made.settings(), cpus=int(address == HOME))
+        if address == OTHER:
+            nodes.join(OTHER, CPU=1)
+        hanging = replays_of(tmp_path, nodes, games=2_000, trial_timeout=0.1)
+        hanging._warm, began = True, time.monotonic()
+        with pytest.raises(RuntimeError, match=LATE.format("0.1")):
+            hanging.run(Stream.FRESH, records, 0, 1)
+        seconds.append(time.monotonic() - began)
+    assert tasks.of(block.play)[-2:] == [HOME, OTHER]
+    assert seconds[0] > 0.4 and seconds[1] > 1.1
 
 
 def test_what_has_been_run_is_read_from_the_journal(tmp_path: Path) -> None:

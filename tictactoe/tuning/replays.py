@@ -27,6 +27,7 @@ from tictactoe.tuning.controller import LOST_NODE_RETRIES
 from tictactoe.tuning.nodes import Node, Nodes
 from tictactoe.tuning.search import LOST_WORKER_RETRIES
 from tictactoe.tuning.states import on
+from tictactoe.tuning.trial import HUNG_SECONDS
 from tictactoe.tuning.workers import SILENT_SECONDS, SLOW_SECONDS, Patience, Wait
 
 BLOCK_GAMES = 1_000_000
@@ -125,7 +126,8 @@ class Replays:
             if why := patience.at_an_end():
                 raise RuntimeError(f"{why}; {self._settings.go_on}")
             for block in running.values():
-                self._require_in_time(block.record, block.seeds, time.monotonic() - block.began)
+                elsewhere = block.node is not None and block.node.id != self._nodes.home
+                self._require_in_time(block.record, block.seeds, time.monotonic() - block.began, elsewhere)
             if time.monotonic() - said_at > PROGRESS_SECONDS:
                 said_at = time.monotonic()
                 left = sum(len(block.seeds) for block in (*waiting, *running.values()))
@@ -163,12 +165,13 @@ class Replays:
         timeout = self._settings.trial_timeout
         return timeout * max(1.0, len(seeds) / self._settings.seeds) if timeout else math.inf
 
-    def _require_in_time(self, record: Record, seeds: range, seconds: float) -> None:
+    def _require_in_time(self, record: Record, seeds: range, seconds: float, elsewhere: bool = False) -> None:
         """Raise RuntimeError where a block does not even notice that its time is up.
 
-        Before that Ray has noticed if its node is lost, in which case it is run again, and a process may have to start for it.
+        On another node a process may have to start for it first; and the node may be lost, which Ray has noticed by then: that
+        block is run again.
         """
-        if seconds > self._seconds(seeds) + SILENT_SECONDS:
+        if seconds > self._seconds(seeds) + (SILENT_SECONDS if elsewhere else HUNG_SECONDS):
             raise self._late(record)
 
     def _late(self, record: Record) -> RuntimeError:
