@@ -152,7 +152,7 @@ class Worker:
                 try:
                     return self._fitting(head)
                 except UserError as error:
-                    meeting.refuse(there, self._address, str(error))
+                    self._refuse(there, str(error))
                     raise
         except gcs.Tokenless:
             raise UserError(f"HEAD {self._target}: that Ray was started without tokens; {CLUSTER}") from None
