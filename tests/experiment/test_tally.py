@@ -56,6 +56,16 @@ def watched(folder: Path, slots: int) -> tuple[Clock, Tally]:
     return clock, tally
 
 
+def busy(folder: Path, slots: int, seconds: float, learner_cpu_s: float, played: int = 9_000) -> tuple[Clock, Tally]:
+    """Such a search after as many trials as it has slots have run for so long; the first of them has reported."""
+    clock, tally = watched(folder, slots)
+    for index in range(slots):
+        tally.trial_started(index, made.config(index))
+    clock.now += seconds
+    tally.trial_reported(0, made.progress(played=played, learner_cpu_s=learner_cpu_s), False)
+    return clock, tally
+
+
 def looks(folder: Path, slots: int, chance: Random, ends: float = float("inf"), losses: float = 0.0) -> list[Status]:
     """A race that ends or is cut after so many trials, and its status after each of them."""
     settings = made.settings(**RACE, time_budget=1e-9 if ends < PLANNED else None)
@@ -141,10 +151,7 @@ def test_a_trial_that_is_run_again_makes_no_count_fall(tmp_path: Path) -> None:
 
 
 def test_a_trial_whose_node_was_lost_waits(tmp_path: Path) -> None:
-    clock, tally = watched(tmp_path, slots=1)
-    tally.trial_started(0, made.config(0))
-    clock.now += 10
-    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=8.0), False)
+    clock, tally = busy(tmp_path, slots=1, seconds=10, learner_cpu_s=8.0)
     tally.slots_changed(0)
     tally.trial_retried(0, "node")
     clock.now += 600  # no node is there
@@ -161,11 +168,7 @@ def test_a_trial_whose_node_was_lost_waits(tmp_path: Path) -> None:
 
 
 def test_trials_that_a_time_budget_cuts_run_no_more(tmp_path: Path) -> None:
-    clock, tally = watched(tmp_path, slots=2)
-    for index in (0, 1):
-        tally.trial_started(index, made.config(index))
-    clock.now += 20
-    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=16.0), False)
+    clock, tally = busy(tmp_path, slots=2, seconds=20, learner_cpu_s=16.0)
     tally.enter("finalists")
     clock.now += 600
     over = tally.status()
@@ -174,11 +177,8 @@ def test_trials_that_a_time_budget_cuts_run_no_more(tmp_path: Path) -> None:
 
 
 def test_a_failed_trial_has_ended_and_has_used_its_slot(tmp_path: Path) -> None:
-    clock, tally = watched(tmp_path, slots=1)
+    clock, tally = busy(tmp_path, slots=1, seconds=4, learner_cpu_s=4.0)
     first = tally.status().last_finished
-    tally.trial_started(0, made.config(0))
-    clock.now += 4
-    tally.trial_reported(0, made.progress(played=9_000, learner_cpu_s=4.0), False)
     tally.trial_failed(made.failure(0))
     clock.now += 1
     failed = tally.status()
@@ -191,11 +191,7 @@ def test_a_failed_trial_has_ended_and_has_used_its_slot(tmp_path: Path) -> None:
 
 def test_a_start_after_a_kill_goes_on_with_what_unfinished_trials_had_come_to(tmp_path: Path) -> None:
     """All of it is in the last status only: the journal knows of ended trials."""
-    clock, killed = watched(tmp_path, slots=2)
-    for index in (0, 1):
-        killed.trial_started(index, made.config(index))
-    clock.now += 3_000
-    killed.trial_reported(0, made.progress(played=15_000, learner_cpu_s=2_900.0), False)
+    _, killed = busy(tmp_path, slots=2, seconds=3_000, learner_cpu_s=2_900.0, played=15_000)
     statuses.write(tmp_path, before := killed.status())
     clock, tally = watched(tmp_path, slots=2)
     assert tally.status().games == before.games and tally.status().learner_cpu_s == before.learner_cpu_s
