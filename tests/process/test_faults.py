@@ -325,8 +325,9 @@ def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
     """
     if not is_possible(*NAMESPACE, "true"):
         pytest.skip("needs a mount namespace")
-    results = tmp_path / "results"
+    results, unused = tmp_path / "results", tmp_path / "unused"
     results.mkdir()
+    unused.mkdir()
     mount = f"mount -t tmpfs -o size=8m none {results} && echo ready && exec sleep 600"
     with subprocess.Popen([*NAMESPACE, "sh", "-c", mount], stdout=subprocess.PIPE, text=True) as keeper:
         try:
@@ -342,7 +343,9 @@ def test_results_that_cannot_be_written_end_the_search_and_lose_nothing(
                 if fault == "full":
                     fill(inside / "filler")
                 else:
-                    over = f"mount --bind {results} {results} && mount -o remount,bind,ro {results}"
+                    # A mount through which a file is being written cannot become read-only: one that nobody uses can.
+                    read_only = f"mount --bind {results} {unused} && mount -o remount,bind,ro {unused}"
+                    over = f"{read_only} && mount --bind {unused} {results} && umount {unused}"
                     subprocess.run([*within, "sh", "-c", over], check=True)
                 _, errors = process.communicate(timeout=60)
                 assert process.returncode == 1
