@@ -167,6 +167,18 @@ def test_a_lost_node_is_told_with_what_ran_there() -> None:
     assert nodes.said[4:] == ["node lost: 10.0.0.1, 0 slots now"]
 
 
+def test_a_loss_that_is_heard_of_before_its_nodes_is_the_nodes_and_told_with_it() -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=2)
+    node = nodes.node(OTHER)
+    assert not nodes.is_at_fault(node, WorkerCrashedError())
+    assert len(taken(nodes, 1)) == 1 and node.used == 1
+    assert nodes.is_at_fault(node, NodeDiedError("its power is off"))
+    assert taken(nodes, 2) == [HOME]  # and nothing where it was
+    nodes.lose(OTHER)
+    assert nodes.said[-1] == f"node lost: {OTHER}, 1 trial is run again, 1 slot now"
+
+
 def test_slots_are_taken_where_most_are_free() -> None:
     nodes = Listed(made.settings(), cpus=1)
     nodes.join(OTHER, CPU=3)

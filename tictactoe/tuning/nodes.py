@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayError, RayTaskError, TaskUnschedulableError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    NodeDiedError,
+    RayError,
+    RayTaskError,
+    TaskUnschedulableError,
+)
 
 from tictactoe.experiment.journal import Journal
 from tictactoe.experiment.observer import Observer
@@ -35,8 +42,8 @@ MISSES = 2
 """So often in a row nobody can be connected to at a node's address, and it is lost. Even a busy machine's kernel answers."""
 AVOIDED_SECONDS = 25.0
 """So long nothing is started on a node that takes no work; by then Ray knows, as a rule, whether it is there."""
-TAKES_NO_WORK = (ActorUnavailableError, ActorUnschedulableError, TaskUnschedulableError)
-"""What Ray says of a node that does not answer, and of one that is about to leave: up to its end it is listed as alive."""
+TAKES_NO_WORK = (ActorUnavailableError, ActorUnschedulableError, NodeDiedError, TaskUnschedulableError)
+"""What Ray says of a node that does not answer, that is about to leave, or has just died: for a while it is listed as alive."""
 WAITING_SECONDS = 60.0
 """So often a search without any node says that it waits for one; for the first time after a sixth of that."""
 
@@ -53,6 +60,8 @@ class Node:
     """Trials that it has room for."""
     used: int = 0
     """Slots that processes hold."""
+    lost: int = 0
+    """Trials that were lost with it before Ray's list had it as dead."""
     avoided_until: float = 0.0
     """By the monotonic clock."""
 
@@ -160,11 +169,13 @@ class Nodes:
         return node not in self
 
     def is_at_fault(self, node: Node, error: Exception) -> bool:
-        """Whether something was lost with its node, or refused by it; one that refuses is offered no more for a while."""
-        refused = isinstance(error, TAKES_NO_WORK)
-        if refused:
+        """Whether something was lost with its node, or refused by it; one that takes no work is offered no more for a while."""
+        if self.is_lost(node):
+            return True
+        if isinstance(error, TAKES_NO_WORK):
             self.avoid(node)
-        return self.is_lost(node) or refused
+        node.lost += isinstance(error, NodeDiedError)
+        return isinstance(error, TAKES_NO_WORK)
 
     def begin(self, journal: Journal[NodeEvent], attempt: int, zero: float, observers: Sequence[Observer]) -> None:
         """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""
@@ -289,7 +300,7 @@ class Nodes:
 
     def _lose(self, node: Node) -> None:
         self._without.add(node.id)
-        again = self.running(node)
+        again = self.running(node) + node.lost
         self._write("lost", node)
         text = f"{count(again, 'trial')} {'is' if again == 1 else 'are'} run again, " if again else ""
         self._say(f"node lost: {node.address}, {text}{count(self.slots, 'slot')} now")
