@@ -219,6 +219,17 @@ def test_what_earlier_starts_have_come_to_counts(tmp_path: Path) -> None:
     assert status.best is not None and (status.best.index, status.best.solved) == (0, 2)
 
 
+def test_a_finished_search_that_is_shown_again_has_the_slots_that_it_had(tmp_path: Path) -> None:
+    _, tally = busy(tmp_path, slots=2, seconds=20, learner_cpu_s=16.0)
+    tally.enter("held")
+    statuses.write(tmp_path, last := tally.status())
+    again = Tally(made.settings(num_samples=4, seeds=2, games=made.BUDGET, scheduler="none"), tmp_path)
+    again.search_started(made.standing())
+    again.enter("results")
+    shown = again.status()
+    assert (shown.slots, shown.nodes, shown.learner_share) == (last.slots, last.nodes, last.learner_share) == (2, 1, 0.4)
+
+
 def test_the_moment_of_the_last_end(tmp_path: Path) -> None:
     began = time.time()
     tally = Tally(made.settings(num_samples=3), tmp_path)

@@ -82,6 +82,8 @@ class Tally(Observer):
         """It goes from the start of this start's first trial to the end of the search."""
         self._earlier_slot_s = self._earlier_trial_s = 0.0
         self._nodes = self._nodes_lost = 0
+        self._last: Status | None = None
+        """What the start before said last."""
         self._fresh_games, self._fresh_cpu_s = 0, 0.0
         for replay in journal.replays(folder).read():
             self._add(replay)
@@ -101,7 +103,8 @@ class Tally(Observer):
         spent = slot_seconds(before.records, events, slot_limit(self._settings))
         self._earlier_trial_s = spent.learning + spent.trial
         self._earlier_slot_s = self._earlier_trial_s + spent.between
-        if last := statuses.read(self._folder):  # it knew of trials that had not ended
+        self._last = last = statuses.read(self._folder)
+        if last:  # it knew of trials that had not ended
             self._games, self._learner_cpu_s = last.games["search"], last.learner_cpu_s["search"]
             self._earlier_trial_s = max(self._earlier_trial_s, last.trial_s)
             self._earlier_slot_s = max(self._earlier_slot_s, last.slot_s)
@@ -161,6 +164,8 @@ class Tally(Observer):
         ended, running = self._ended, len(self._running)
         self._count()
         slot_s = self._slot_clock.seconds
+        # A finished search that is shown again has no nodes.
+        shown = self._last if self.phase != "search" and self._slot_clock.slots is None else None
         left = sum(round.trials - ended.by_round[number] for number, round in self._ahead())
         volume = shutil.disk_usage(self._folder)
         return Status(
@@ -177,9 +182,9 @@ class Tally(Observer):
             learner_cpu_s={"search": self._learner_cpu_s, "fresh": self._fresh_cpu_s},
             trial_s=self._earlier_trial_s + self._trial_s,
             slot_s=self._earlier_slot_s + slot_s,
-            learner_share=min(1.0, self._learned_s / slot_s) if slot_s else 0.0,
-            slots=self._slot_clock.slots or 0,
-            nodes=self._nodes,
+            learner_share=shown.learner_share if shown else min(1.0, self._learned_s / slot_s) if slot_s else 0.0,
+            slots=shown.slots if shown else self._slot_clock.slots or 0,
+            nodes=shown.nodes if shown else self._nodes,
             nodes_lost=self._nodes_lost,
             time_left_s=self.seconds_left() if self.phase == "search" else None,
             last_finished=self._last_finished,
