@@ -215,6 +215,8 @@ def test_a_workers_head(clean: Path, monkeypatch: pytest.MonkeyPatch, named: str
     with pytest.raises(UserError, match=r"^TICTACTOE_HEAD 'other:1': name the machine"):
         load(["worker"])
     monkeypatch.delenv("TICTACTOE_HEAD")
+    with pytest.raises(UserError, match=r"^--num-cpus 0: a worker runs trials; use 1 or more$"):
+        load(["worker", named, "--num-cpus", "0"])
     write_env(clean, "TICTACTOE_HEAD=http://\n")
     assert load([]).command == "search"  # which has none
 

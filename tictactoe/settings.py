@@ -209,6 +209,8 @@ class Settings(BaseSettings):
     def _together(self) -> Settings:
         if self.deep and not self.check:
             raise ValueError("--deep: only says how deep --check looks; use --check --deep")
+        if self.num_cpus == 0 and self.command == "worker":
+            raise ValueError("--num-cpus 0: a worker runs trials; use 1 or more")
         if self.num_cpus == 0 and not self.cluster:
             raise ValueError("--num-cpus 0: no trial could run, as no other machine can join; use 1 or more, or --cluster")
         return self
