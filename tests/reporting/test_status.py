@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from tests.support import records as made
+from tests.support.program import ROOT
 from tests.test_commands import run
 from tictactoe.experiment import status as statuses
 from tictactoe.experiment import summary as summaries
@@ -117,6 +120,14 @@ def test_what_a_person_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "  winner: trial_00001, games to optimal: median 431 on fresh seeds",
         f"  digest {FINISHED.digest}",
     ]
+
+
+def test_the_command_does_without_ray(tmp_path: Path) -> None:
+    """So it answers within a second."""
+    put(tmp_path / "mine", UNFINISHED, age=3)
+    arguments = ["status", "mine", "--results-dir", str(tmp_path)]
+    code = f"import main, sys; code = main.main({arguments}); assert 'ray' not in sys.modules; sys.exit(code)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 75
 
 
 def test_the_command(tmp_path: Path) -> None:

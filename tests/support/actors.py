@@ -172,11 +172,18 @@ def index(trial: Any) -> int:
 
 
 class Tune:
-    """A search of some trials by a controller of this kind, as `tune.run` makes it."""
+    """A search of some trials by a controller of this kind, as `tune.run` makes it; a `searcher` names its own."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, folder: Path, kind: Callable[..., TuneController], trials: int) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        folder: Path,
+        kind: Callable[..., TuneController],
+        trials: int,
+        searcher: Searcher | None = None,
+    ) -> None:
         self.ray, self.told, self.searcher = Ray(patch, folder), Told(), Handed(trials)
-        search = SearchGenerator(self.searcher)
+        search = SearchGenerator(searcher or self.searcher)
         experiment = Experiment(
             "tune",
             QLearningTrial,

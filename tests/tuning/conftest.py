@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from ray._private import ray_constants
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.search import Searcher
 
 from tests.support.actors import Tune
 from tests.support.gcs import SAME, TOKEN, FakeGcs
@@ -46,9 +47,11 @@ def tuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Tune
     monkeypatch.setattr(controller, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "4")  # of Tune's own; as many as ours asks for on two slots
 
-    def begin(nodes: Listed, trials: int, kind: type[TuneController] = Controller) -> Tune:
+    def begin(
+        nodes: Listed, trials: int = 0, kind: type[TuneController] = Controller, searcher: Searcher | None = None
+    ) -> Tune:
         if kind is Controller:
-            return Tune(monkeypatch, tmp_path, partial(Controller, nodes), trials)
+            return Tune(monkeypatch, tmp_path, partial(Controller, nodes), trials, searcher)
         return Tune(monkeypatch, tmp_path, partial(kind, resource_manager_factory=lambda: SlotManager(nodes)), trials)
 
     return begin

@@ -21,7 +21,7 @@ from tests.support.actors import Tune, index
 from tests.support.nodes import HOME, Listed, id_of
 from tictactoe.experiment.journal import read_rounds
 from tictactoe.experiment.rounds import Round
-from tictactoe.tuning.algorithms import RandomSearch
+from tictactoe.tuning.algorithms import LaggedOptuna, RandomSearch, Study
 from tictactoe.tuning.controller import Controller, NoProgress
 
 
@@ -96,6 +96,16 @@ def test_a_node_that_joins_gets_work_before_its_first_process_is_ready(tuned: Ca
     tune.answer(1, "__ray_ready__")
     tune.end(1)
     assert given(tune) == [5, 6, 2]
+
+
+def test_a_node_that_joins_gets_as_much_work_as_optunas_lag_allows(tuned: Callable[..., Tune]) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    tune = tuned(nodes, searcher=LaggedOptuna(Study(0, "3x3x3"), Round(9, 1, 100), 3, range(9), []))
+    tune.answer(0, "__ray_ready__")
+    assert given(tune) == [0]
+    nodes.join("10.0.0.2", CPU=8)
+    tune.settle()
+    assert given(tune) == [0, 1, 2]  # what comes next depends on the first one's result
 
 
 def test_a_trial_that_a_free_process_takes_wants_no_slot(tuned: Callable[..., Tune]) -> None:
