@@ -155,7 +155,7 @@ KINDS: dict[str, Callable[[Path, str], None]] = {
     r"\.venv/bin/python main\.py --check --deep": has_known_options,  # tests/tuning/test_cluster.py runs it
     r"\.venv/bin/python main\.py (play|report|status|--help|--check)\b": works,
     r"\.venv/bin/python -m tictactoe\.verify ": works,
-    r"(cp|ln|mkdir|rm) |\[ -e": works,
+    r"(cp|install|mkdir|rm) |\[ -e": works,
     r"(?!docker|kubectl|podman).*get-auth-token$|cat ": prints_the_token,
     r"(\.venv/bin/)?python main\.py ": has_known_options,
     r"(\.venv/bin/)?python3? -m (pip|venv) |uv |pip ": has_its_files,

@@ -98,7 +98,8 @@ def test_a_look_does_not_keep_a_search_from_its_folder(tmp_path: Path) -> None:
         assert look(tmp_path / "mine").state == "damaged"
 
 
-def test_what_a_person_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_person_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)  # it stands still
     console = Console(width=128, highlight=False, markup=False, soft_wrap=True)
     with held(put(tmp_path / "mine", UNFINISHED, "search", 2)):
         module.show(console, look(tmp_path / "mine"))
@@ -117,7 +118,7 @@ def test_what_a_person_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     module.show(console, look(put(tmp_path / "over", FINISHED)))
     assert capsys.readouterr().out.splitlines() == [
         "search over: finished",
-        "  winner: trial_00001, games to optimal: median 431 on fresh seeds",
+        "  winner: trial_00001, games to optimal: median 431 on seeds that chose nothing",
         f"  digest {FINISHED.digest}",
     ]
 

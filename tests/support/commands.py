@@ -9,7 +9,7 @@ from tests.support.program import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PROGRAMS = re.compile(
-    r"(\S*\.venv/bin/\S+|\[|apptainer|apt-get|cat|cp|curl|docker|eval|export|git|kubectl|ln|make|minikube|mkdir|mv"
+    r"(\S*\.venv/bin/\S+|\[|apptainer|apt-get|cat|cp|curl|docker|eval|export|git|install|kubectl|make|minikube|mkdir|mv"
     r"|pip|podman|prometheus|promtool|python\S*|ray|rm|tar|uv|wandb) \S"
 )
 """What begins so is a command, with an argument at least."""

@@ -81,8 +81,8 @@ def show(console: Console, view: View) -> None:
         for line in _lines(status):
             console.print(f"  {line}")
     if summary := view.summary:
-        best, confirmed = summary.best, summary.best.confirmed
-        console.print(f"  winner: {trial_name(best.index)}, games to optimal: median {games(confirmed.median)} on fresh seeds")
+        winner, median = trial_name(summary.best.index), games(summary.best.confirmed.median)
+        console.print(f"  winner: {winner}, games to optimal: median {median} on seeds that chose nothing")
         console.print(f"  digest {summary.digest}")
     if view.age_s is not None:
         console.print(f"  as of {view.age_s:,.0f} s ago")
