@@ -255,7 +255,7 @@ def ray_failed(why: str, interrupt: Interrupt) -> None:
 
     After a signal to all of the process group, Ray's processes included, it is interrupted as after one to us alone.
     """
-    if interrupt.event.is_set():
+    if interrupt.event.wait(0.1):  # the signal may reach us a moment after Ray's processes
         interrupt.leave()
     print(f"error: {why}", file=sys.stderr, flush=True)
     interrupt.leave(FAILED)

@@ -125,9 +125,9 @@ class Tracker(Observer):
         """
         written = set[str]()
         with suppress(OSError):
-            for data in self._folder.glob("wandb/offline-run-*/*.wandb"):
-                if data.stat().st_size <= EMPTY_BYTES:
-                    shutil.rmtree(data.parent, ignore_errors=True)
+            for run in self._folder.glob("wandb/offline-run-*"):
+                if all(data.stat().st_size <= EMPTY_BYTES for data in run.glob("*.wandb")):
+                    shutil.rmtree(run, ignore_errors=True)
             written = set(self._written.read_text(errors="replace").split())
         for record in before.latest[0]:
             self._compare(record)

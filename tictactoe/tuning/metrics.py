@@ -22,6 +22,8 @@ PUBLISH_SECONDS = 5.0
 PREFIX = "tictactoe_"
 """Ray puts its own, `ray_`, in front of that."""
 LABEL = "search"
+EXACT = 2**20
+"""Counters are multiples of one by this."""
 
 Sample = tuple[str, Mapping[str, str], float]
 """A metric's name, its labels besides the search's name, and its value."""
@@ -97,6 +99,8 @@ class Metrics:
             if isinstance(metric, Gauge):
                 metric.set(value, tags)
                 continue
+            # Ray adds up: in steps of microseconds sums are exact, and a next start does not begin below the last one's end.
+            value = math.floor(value * EXACT) / EXACT
             key = name, tuple(labels.values())
             more = value - self._counted.get(key, -math.inf)
             if more > 0:
