@@ -21,6 +21,7 @@ import ray
 from tests.reporting.test_tracking import read_back
 from tests.support.program import ROOT, clean_environment
 from tictactoe.process.variables import RULES
+from tictactoe.tuning.workers import title
 
 SET = [name for rule in RULES if rule.value and rule.always for name in rule.names if name.startswith(("RAY_", "TUNE_"))]
 RAYLET = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
@@ -79,7 +80,7 @@ def test_no_workers_are_started_ahead_of_trials(program: Callable[..., subproces
     process = program("--num-cpus", "4", "--max-concurrent", "1", "--num-samples", "2", "--seeds", "8", "--games", "6000000")
     assert process.stdout is not None
     next(line for line in process.stdout if re.search(r"trial_00000 .*games/s", line))
-    titles = ["".join(child.cmdline()[:1]) for child in psutil.Process(process.pid).children(recursive=True)]
+    titles = [title(child).split(" ")[0] for child in psutil.Process(process.pid).children(recursive=True)]
     (worker,) = (title for title in titles if title.startswith("ray::") and not title.endswith("Agent"))
     assert worker.startswith("ray::QLearningTrial")
 

@@ -10,7 +10,7 @@ import shutil
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,19 @@ def test_token_application_and_prometheus_find_each_other(image: str, name: str)
     )  # fmt: skip
     wait_for(f"{name}-application", "the dashboard stays at")
     end = time.monotonic() + 60
-    held = "ray_tictactoe_phase{phase=%22held%22}==1"
-    while not query(held):
-        assert time.monotonic() < end, docker("logs", f"{name}-prometheus")[-3000:]
-        time.sleep(1)
-    (up,) = query("up")
+
+    def answer(ask: Callable[[], Any]) -> Any:
+        """What is answered, once it is."""
+        while not (answer := ask()):
+            assert time.monotonic() < end, docker("logs", f"{name}-prometheus")[-3000:]
+            time.sleep(1)
+        return answer
+
+    answer(lambda: query("ray_tictactoe_phase{phase=%22held%22}==1"))
+    (up,) = answer(lambda: query("up"))
     assert up["value"][1] == "1"
     secret = docker("exec", f"{name}-application", "ray", "get-auth-token").strip()
-    assert get("http://127.0.0.1:8265/api/prometheus_health", secret)["result"]  # Ray's dashboard finds it as well
+    health = "http://127.0.0.1:8265/api/prometheus_health"
+    assert answer(lambda: get(health, secret))["result"]  # Ray's dashboard finds it as well
     docker("stop", f"{name}-application")
     assert docker("inspect", "--format", "{{.State.ExitCode}}", f"{name}-application").strip() == "0"

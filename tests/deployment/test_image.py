@@ -138,6 +138,15 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
     wait_for(container, r"\[6/40\]")
 
 
+def wait_for_status(container: str) -> None:
+    """Wait until it has just written status.json, as it does every five seconds: tar does not like to be disturbed by that."""
+    look = ("exec", container, "sh", "-c", "stat -c %i /results/*/status.json")
+    end, before = time.monotonic() + 60, docker(*look)
+    while docker(*look) == before:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
 def test_any_port_proxy_and_folder_and_the_printed_way_to_copy_results(
     image: str, start: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -156,6 +165,7 @@ def test_any_port_proxy_and_folder_and_the_printed_way_to_copy_results(
             (copy, from_pod.replace("kubectl exec deploy/mnist-ray-tune --", f"docker exec {container}"))
         ):
             (tmp_path / str(number)).mkdir()
+            wait_for_status(container)
             command = "mkdir -p results; set -o pipefail; " + command.replace("mnist-ray-tune:latest", image)
             subprocess.run(["bash", "-c", command], cwd=tmp_path / str(number), check=True)
             (folder,) = (tmp_path / str(number) / "results").iterdir()

@@ -7,8 +7,6 @@ import logging
 import math
 import random
 import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 import ray
 
 from tests.support import records as made
-from tests.support.program import digest_of
+from tests.support.program import FAULTS, digest_of
 from tictactoe.core.learner import Hyperparameters
 from tictactoe.core.seeds import Stream
 from tictactoe.experiment.journal import replays
@@ -124,11 +122,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def test_a_search_killed_in_its_selection_goes_on_there(
-    program: Callable[..., subprocess.Popen[str]],
-    finish: Run,
-    joined: dict[str, str],
-    summary: Callable[[], dict[str, Any]],
-    tmp_path: Path,
+    finish: Run, joined: dict[str, str], summary: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
     """The whole way: every field is written, and a kill changes none of them."""
     options = ("--num-samples", "4", "--seeds", "2", "--games", "500000", "--num-cpus", "2")
@@ -138,21 +132,17 @@ def test_a_search_killed_in_its_selection_goes_on_there(
     (folder,) = undisturbed.iterdir()
     expected = json.loads((folder / "summary.json").read_text())
 
-    process = program(*options, **joined)
-    stores = list[Path]()
-    while not stores and process.poll() is None:
-        time.sleep(0.05)
-        stores = [path for path in (tmp_path / "results").glob("*/fresh.jsonl") if path.read_bytes().count(b"\n") >= 2]
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    kept = stores[0].read_bytes()
+    killed = {"PYTHONPATH": FAULTS, "FAULT": "fresh.jsonl:2"}
+    assert finish(*options, **joined | killed)[0] == -signal.SIGKILL
+    (store,) = (tmp_path / "results").glob("*/fresh.jsonl")
+    kept = store.read_bytes()
     assert kept.count(b"\n") < 20
     assert summary()["status"] == "interrupted"
 
     code, output, errors = finish(*options, **joined)
     assert (code, errors) == (0, "")
     assert "4 of 4 trials are finished already" in output
-    assert stores[0].read_bytes().startswith(kept)
+    assert store.read_bytes().startswith(kept)
     content = summary()
     assert digest_of(output) == content["digest"] == expected["digest"]
     assert content["digest_version"] == expected["digest_version"]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -184,6 +185,12 @@ def test_a_long_wait_is_said_and_has_an_end(
 ) -> None:
     monkeypatch.setattr(reaper, "QUIET_SECONDS", 0.1)
     monkeypatch.setattr(reaper, "WAIT_SECONDS", 0.3)
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(reaper, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     with (tmp_path / "lock.reaper").open("w") as held, (tmp_path / "lock.reaper").open("w") as wanted:
         fcntl.flock(held, fcntl.LOCK_EX)
         reaper._wait_for(wanted.fileno(), tmp_path)

@@ -108,8 +108,21 @@ def test_what_is_named_is_asked_for(probe: Callable[..., tuple[str, str]], serve
     ],
 )
 def test_what_is_wrong_is_told_with_its_remedy(
-    probe: Callable[..., tuple[str, str]], server: Server, variables: dict[str, Any], expected: str
+    probe: Callable[..., tuple[str, str]],
+    server: Server,
+    variables: dict[str, Any],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    look_up = socket.getaddrinfo
+
+    def without_nowhere(host: Any, *arguments: Any, **options: Any) -> Any:
+        """A name server may take long to say so."""
+        if host == "nowhere.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_nowhere)
     server.read_only = {"me/closed"}
     mode, said = probe(**variables)
     assert mode == "offline"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import docker
+from tests.support.containers import docker, state
 from tictactoe.experiment import journal
 from tictactoe.experiment.record import NodeEvent, Record
 
@@ -37,13 +37,26 @@ class Machines:
         """A container that joins the head."""
         return self._start(*OF_A_WORKER, command=("worker", "head"))
 
-    def disconnect(self, container: str) -> None:
-        """Cut a container off the network, as if its cable were pulled."""
+    def disconnect(self, container: str) -> float:
+        """Cut a container off the network, as if its cable were pulled. Returns the moment before, as `time.time` gives it."""
+        began = time.time()
         docker("network", "disconnect", self._name, container)
+        return began
 
-    def pause(self, container: str) -> None:
-        """Have a container fall silent. The engine gives up where its processes are waiting for CPU time just then."""
-        until(lambda: bool(docker("pause", container, check=False)), lambda: f"{container} cannot be paused")
+    def pause(self, container: str) -> float:
+        """Have a container fall silent. Returns the moment before, as `time.time` gives it.
+
+        The engine gives up where the container's processes are waiting for CPU time just then, and is asked again.
+        """
+        began = 0.0
+
+        def is_paused() -> bool:
+            nonlocal began
+            began = time.time()
+            return bool(docker("pause", container, check=False))
+
+        until(is_paused, lambda: f"{container} cannot be paused")
+        return began
 
     def connect(self, container: str) -> None:
         """Put it back on."""
@@ -122,13 +135,18 @@ def address(container: str) -> str:
     return str(network["IPAddress"])
 
 
+def ended_at(container: str) -> float:
+    """When a container ended, as `time.time` gives it."""
+    return datetime.fromisoformat(state(container)["FinishedAt"]).timestamp()
+
+
 def first_start(event: NodeEvent, records: list[Record]) -> float | None:
     """When the first trial since a node joined began there, of those that have ended."""
     there = [one.started_s for one in records if (one.node, one.attempt) == (event.node, event.attempt)]
     return min((at for at in there if at >= event.at_s), default=None)
 
 
-def until(is_so: Callable[[], bool], why: Callable[[], str], seconds: float = 60.0) -> None:
+def until(is_so: Callable[[], bool], why: Callable[[], str], seconds: float = 180.0) -> None:
     """Wait until something is so; else fail, and say why."""
     end = time.monotonic() + seconds
     while not is_so():

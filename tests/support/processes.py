@@ -19,26 +19,34 @@ import psutil
 from tests.support.program import ROOT, clean_environment
 from tictactoe.process.processes import lives, name_of
 
+_given = set[int]()
+
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens at.
+    """A port of 127.0.0.1 that nobody listens at, another one each time.
 
     It is above those of Ray's workers and below those that the kernel gives out, so that nobody takes it meanwhile.
     """
     while True:
         port = random.randrange(20_000, 32_768)
+        if port in _given:
+            continue
         with suppress(OSError), socket.socket() as server:
             server.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
 class Machine:
-    """A process of the program with a folder for temporary files of its own; `home` is its home and current folder."""
+    """A process of the program with a folder for temporary files of its own; `home` is its home and current folder.
 
-    def __init__(self, home: Path, token: str, *options: str) -> None:
+    `others` are more variables of its environment.
+    """
+
+    def __init__(self, home: Path, token: str, *options: str, **others: str) -> None:
         self.options, self.is_off = options, False
         self.temporary = Path(tempfile.mkdtemp(prefix="t"))  # with a short name, for Ray's sockets
-        variables = {"RAY_AUTH_TOKEN": token, "TMPDIR": str(self.temporary), "WANDB_MODE": "disabled"}
+        variables = {"RAY_AUTH_TOKEN": token, "TMPDIR": str(self.temporary), "WANDB_MODE": "disabled", **others}
         self.output = self.temporary / "output"
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "main.py"), *options], cwd=home, env=clean_environment(home, **variables),

@@ -19,6 +19,8 @@ import yaml
 from tests.support.monitoring import FOLDER
 from tests.support.processes import free_port
 
+PATIENCE_SECONDS = 5.0
+
 
 class Prometheus:
     """Its HTTP interface."""
@@ -32,8 +34,10 @@ class Prometheus:
         return result
 
     def value(self, expression: str) -> float | None:
-        """The value of the only series of a query; None where there is none."""
-        series = self.query(expression)
+        """The value of the only series of a query; None where there is none, not even after some more scrapes."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not (series := self.query(expression)) and time.monotonic() < end:  # a scrape was too slow
+            time.sleep(0.5)
         assert len(series) < 2, series
         return float(series[0]["value"][1]) if series else None
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ import ray
 from numba.core import caching
 
 from tests.support import records as made
+from tests.support.processes import free_port
 from tests.support.program import FAULTS, NO_PLOTS, ROOT, clean_environment
 from tictactoe.core import compiled
 from tictactoe.errors import UserError
 from tictactoe.experiment.replicates import warm_up
-from tictactoe.process import code
+from tictactoe.process import code, processes
 from tictactoe.process.interrupt import Interrupt
 from tictactoe.process.preflight import Preflight
+from tictactoe.process.processes import name_of
 from tictactoe.tuning import cluster, gcs, meeting
 
 RESULTS = "re s#u%20l?t$s"
@@ -72,6 +75,13 @@ def temporary() -> Iterator[Path]:
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
     return children
+
+
+def listened_at(process: psutil.Process) -> set[str]:
+    """Addresses that a process listens at."""
+    with suppress(psutil.NoSuchProcess):  # it has just ended
+        return {one.laddr.ip for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN}
+    return set()
 
 
 def left_in(temporary: Path, within: float = 15.0) -> list[str]:
@@ -120,9 +130,9 @@ def test_any_folder_will_do_nobody_else_is_listened_to_and_a_ray_that_dies_while
             break
     assert "\ndigest sha256:" in output
     children = descendants(process)
-    listening = {c.laddr.ip for p in children for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    listening = {address for child in children for address in listened_at(child)}
     assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
-    [child for child in children if child.name() == "gcs_server"][-1].kill()
+    [child for child in children if name_of(child) == "gcs_server"][-1].kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "error: Ray's gcs_server died, and the dashboard with it; the results are whole" in errors.splitlines()
@@ -163,7 +173,7 @@ def test_a_start_that_hangs_has_an_end(start: Start, temporary: Path) -> None:
     sooner = "from tictactoe.tuning import workers; workers.PATIENCE_SECONDS = 3"
     short = f"{sooner}; from tictactoe.tuning import cluster; cluster.START_SECONDS = 7"
     process = start(*TINY, temporary=temporary, code=short)
-    while not (found := [child for child in descendants(process) if child.name() == "gcs_server"]):
+    while not (found := [child for child in descendants(process) if name_of(child) == "gcs_server"]):
         time.sleep(0.02)
     found[0].send_signal(signal.SIGSTOP)
     output, errors = process.communicate(timeout=60)
@@ -176,16 +186,14 @@ def test_a_start_that_hangs_has_an_end(start: Start, temporary: Path) -> None:
 
 @pytest.mark.slow
 def test_a_ray_without_tokens_is_refused_before_the_first_trial(start: Start, temporary: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2", "--port"]
     variables = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(temporary), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     command = [*ray, address.rpartition(":")[2], "--include-dashboard", "false", "--disable-usage-stats"]
     head = subprocess.Popen(command, env=clean_environment(temporary, **variables), stdout=subprocess.DEVNULL, text=True)
     try:
         end = time.monotonic() + 60
-        while not any(child.name() == "raylet" for child in descendants(head)):
+        while not any(name_of(child) == "raylet" for child in descendants(head)):
             assert time.monotonic() < end and head.poll() is None
             time.sleep(0.2)
         process = start(*TINY, temporary=temporary, RAY_ADDRESS=address)
@@ -196,9 +204,8 @@ def test_a_ray_without_tokens_is_refused_before_the_first_trial(start: Start, te
         output, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
     finally:
-        left = descendants(head) if head.poll() is None else []
-        for process_of_ray in [*left, head]:
-            process_of_ray.kill()
+        processes.kill(descendants(head) if head.poll() is None else [])
+        head.kill()
         head.wait()
 
 

@@ -149,7 +149,7 @@ def test_trials_shorter_than_a_process_start_run_two_at_a_time(
 
 @pytest.mark.slow
 def test_a_time_budget_truncates(finish: Run, joined: dict[str, str], summary: Read) -> None:
-    long = (*SMALL, "--scheduler", "none", "--num-samples", "200", "--seeds", "48")
+    long = (*SMALL, "--scheduler", "none", "--num-samples", "200", "--seeds", "192")
     cut = (*long, "--max-concurrent", "1", "--time-budget", "12")
     code, output, errors = finish(*cut, **joined)
     assert (code, errors) == (0, "")

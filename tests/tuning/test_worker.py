@@ -50,7 +50,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worke
     monkeypatch.setattr(processes, "_folders", [tmp_path])
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(real, "CALL_SECONDS", 0.3)
     monkeypatch.setattr(memory, "room", lambda: Room(100_000, None))
 
     def start(address: str, cpus: int = 2, say: Callable[[str], None] = lambda line: None) -> Worker:
@@ -123,7 +122,8 @@ def test_a_ray_that_takes_no_workers_is_refused_when_it_stays_so(gcs: Start, mak
     assert said == [f"waiting for a search at {server.address}: the Ray there takes no workers"]
 
 
-def test_what_is_no_ray_is_refused_unless_it_has_been_one(make: Callable[..., Worker]) -> None:
+def test_what_is_no_ray_is_refused_unless_it_has_been_one(make: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "CALL_SECONDS", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)

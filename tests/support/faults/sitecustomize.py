@@ -3,9 +3,9 @@
 With FAULT=workers all of Ray's workers die as they start. With FAULT=FILE:LINES the driver is killed as soon as a journal of
 that name has so many lines on the disk.
 
-Of others nothing goes wrong. With FAULT=save:SECONDS trials are saved that often, with FAULT=sleep:SECONDS each of them sleeps
-so long before it learns, and with FAULT=hung:SECONDS a trial that hangs is ended so long after its time is up. With
-FAULT=plots:none the report is written without its plots, which take a third of a small search's time.
+Of others nothing goes wrong. With FAULT=save:SECONDS trials report and are saved that often, with FAULT=sleep:SECONDS each of
+them sleeps so long before it learns, and with FAULT=hung:SECONDS a trial that hangs is ended so long after its time is up.
+With FAULT=plots:none the report is written without its plots, which take a third of a small search's time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def change_trial(module: Any) -> None:
     for value, kind in kinds.items():
         if kind == "save":
             vars(sys.modules["tictactoe.tuning.block"])["CHECKPOINT_SECONDS"] = float(value)  # which a trial imports
+            module.REPORT_SECONDS = float(value)  # it saves between two reports
         if kind == "hung":
             module.HUNG_SECONDS = float(value)
     train = module.QLearningTrial._train
