@@ -179,6 +179,16 @@ def test_a_loss_that_is_heard_of_before_its_nodes_is_the_nodes_and_told_with_it(
     assert nodes.said[-1] == f"node lost: {OTHER}, 1 trial is run again, 1 slot now"
 
 
+def test_a_node_that_was_out_of_reach_for_a_while_is_none_that_has_lost_anything(clock: Callable[[float], None]) -> None:
+    nodes = Listed(made.settings(), cpus=1)
+    nodes.join(OTHER, CPU=2)
+    assert nodes.is_at_fault(nodes.node(OTHER), NodeDiedError("or cannot be reached"))
+    clock(module.AVOIDED_SECONDS)
+    assert taken(nodes, 1) == [OTHER]
+    nodes.lose(OTHER)
+    assert nodes.said[-1] == f"node lost: {OTHER}, 1 slot now"
+
+
 def test_slots_are_taken_where_most_are_free() -> None:
     nodes = Listed(made.settings(), cpus=1)
     nodes.join(OTHER, CPU=3)

@@ -151,6 +151,7 @@ class Nodes:
             return None
         node = max(self._nodes.values(), key=_free)
         node.used += 1
+        node.lost = 0  # it was there after all
         return node
 
     def give_back(self, node: Node) -> None:
