@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -129,8 +130,8 @@ def search(settings: Settings, preflight: Preflight, probe: Probe, interrupt: In
                     tally = Tally(settings, folder.path)
                     published.enter_context(metrics.published(tally, folder.path, bool(settings.metrics_port)))
                     if finished:
-                        tally.search_started(standing(rounds(settings), *journal.read_rounds(folder.path)))
                         tally.enter("results")
+                        tally.search_started(standing(rounds(settings), *journal.read_rounds(folder.path)))
                     else:
                         finished = carry_out(
                             settings, preflight.max_concurrent, folder, probe, interrupt, console, tally, began
@@ -178,9 +179,7 @@ def carry_out(
     from tictactoe.tuning.trial import summary_line
 
     def lost(why: str) -> None:
-        if not interrupt.event.is_set():
-            folder.write_failed()
-        ray_failed(f"{why}; {settings.kept}", interrupt)
+        ray_failed(f"{why}; {settings.kept}", interrupt, folder.write_failed)
 
     with Tracker(probe, rounds(settings), folder.path, folder.path.name, folder.created, console, interrupt.event) as tracker:
         tally.backlog = lambda: tracker.backlog
@@ -250,13 +249,14 @@ def try_a_trial(settings: Settings, preflight: Preflight, interrupt: Interrupt, 
     return FINISHED
 
 
-def ray_failed(why: str, interrupt: Interrupt) -> None:
-    """End the process, whatever its main thread does.
+def ray_failed(why: str, interrupt: Interrupt, write: Callable[[], None] = lambda: None) -> None:
+    """End the process, whatever its main thread does; first `write` that it has failed.
 
     After a signal to all of the process group, Ray's processes included, it is interrupted as after one to us alone.
     """
     if interrupt.event.wait(0.1):  # the signal may reach us a moment after Ray's processes
         interrupt.leave()
+    write()
     print(f"error: {why}", file=sys.stderr, flush=True)
     interrupt.leave(FAILED)
 

@@ -224,8 +224,8 @@ def test_a_finished_search_that_is_shown_again_has_the_slots_that_it_had(tmp_pat
     tally.enter("held")
     statuses.write(tmp_path, last := tally.status())
     again = Tally(made.settings(num_samples=4, seeds=2, games=made.BUDGET, scheduler="none"), tmp_path)
-    again.search_started(made.standing())
     again.enter("results")
+    again.search_started(made.standing())
     shown = again.status()
     assert (shown.slots, shown.nodes, shown.learner_share) == (last.slots, last.nodes, last.learner_share) == (2, 1, 0.4)
 

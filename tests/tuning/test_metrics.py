@@ -85,6 +85,22 @@ def test_counters_begin_at_what_they_are_and_are_told_what_is_new() -> None:
     assert [value for value, _ in exported._metrics["slots"].given] == [0, 0, 40, 40, 65]
 
 
+@pytest.mark.usefixtures("without_ray")
+def test_a_next_start_begins_where_what_ray_has_added_up_ends() -> None:
+    """Also where fractions add up to a little more."""
+    seconds = [7.1, 23.7, 32.9, 33.3]
+    first: Any = Metrics("mine")
+    for value in seconds:
+        first.set([("trial_seconds", {}, value)])
+    next_one: Any = Metrics("mine")
+    next_one.set([("trial_seconds", {}, seconds[-1])])
+    ((begin, _),) = next_one._metrics["trial_seconds"].given
+    added = 0.0
+    for more, _ in first._metrics["trial_seconds"].given:
+        added += more
+    assert begin == added == pytest.approx(seconds[-1])
+
+
 def test_the_status_is_written_again_and_again_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "PUBLISH_SECONDS", 0.01)
     watched, seen = tally(tmp_path), set[float]()

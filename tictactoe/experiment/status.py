@@ -65,7 +65,7 @@ class Status:
     slot_s: float
     """All of the slots' seconds in the search."""
     learner_share: float
-    """Of this start's slots' seconds in the search, how much was learning; in [0, 1]."""
+    """Of the slots' seconds in the last start that has run trials, how much was learning; in [0, 1]."""
     slots: int
     nodes: int
     nodes_lost: int

@@ -23,7 +23,7 @@ PREFIX = "tictactoe_"
 """Ray puts its own, `ray_`, in front of that."""
 LABEL = "search"
 EXACT = 2**20
-"""Counters are multiples of one by this."""
+"""Counters are multiples of 1 / EXACT."""
 
 Sample = tuple[str, Mapping[str, str], float]
 """A metric's name, its labels besides the search's name, and its value."""
@@ -34,7 +34,7 @@ GAUGES = {
     "best_par10_games": "PAR-10 of the best trial so far; a lower bound until the last round",
     "best_geometric_mean_games": "Geometric mean of games to optimal of the best trial so far; a lower bound likewise",
     "best_solved_ratio": "Share of its seeds that the best trial so far has solved",
-    "learner_share_ratio": "Share of the slots' seconds in this start of the search that was learning",
+    "learner_share_ratio": "Share of the slots' seconds in the last start of the search that was learning",
     "slots": "Trials that can run at a time",
     "nodes": "Nodes that run trials",
     "time_left_seconds": "Estimate of the time until the search's trials have ended; missing while unknown",
