@@ -110,8 +110,8 @@ def test_token_application_and_prometheus_find_each_other(image: str, name: str)
         return answer
 
     answer(lambda: query("ray_tictactoe_phase{phase=%22held%22}==1"))
-    (up,) = answer(lambda: query("up"))
-    assert up["value"][1] == "1"
+    (up,) = query("up")
+    assert answer(lambda: query("up==1")) and up["metric"]["job"] == "ray"
     secret = docker("exec", f"{name}-application", "ray", "get-auth-token").strip()
     health = "http://127.0.0.1:8265/api/prometheus_health"
     assert answer(lambda: get(health, secret))["result"]  # Ray's dashboard finds it as well

@@ -27,7 +27,7 @@ from tictactoe.tuning.metrics import COUNTERS, GAUGES
 ALL_SECONDS = 480.0
 """That a test may take."""
 pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(ALL_SECONDS)]
-SEARCH = ("--num-samples", "1500", "--seeds", "640", "--games", "100000", "--num-cpus", "2", "--name", "mine", "--hold")
+SEARCH = ("--num-samples", "1500", "--seeds", "640", "--games", "100000", "--num-cpus", "2", "--name", "ray-metrics", "--hold")
 """A race that takes some 50 s on fast cores: it is killed after a scrape that has all of it, which comes after some 20 s."""
 LONG = ("--scheduler", "none", "--num-samples", "4", "--seeds", "8", "--games", "10000000")
 """Trials that are long enough for their states to be saved."""
@@ -100,8 +100,9 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
     token, key, port, metrics_port = secrets.token_hex(32), secrets.token_hex(20), free_port(), free_port()
     (tmp_path / "token").write_text(token)
     options = (*SEARCH, "--results-dir", str(tmp_path), "--dashboard-port", str(port), "--metrics-port", str(metrics_port))
-    dashboard, folder = f"http://127.0.0.1:{port}", tmp_path / "mine"
-    searches = [Machine(tmp_path, token, *options, WANDB_API_KEY=key)]
+    dashboard, folder = f"http://127.0.0.1:{port}", tmp_path / "ray-metrics"
+    secretly = {"WANDB_API_KEY": key, "WANDB_MODE": "offline"}
+    searches = [Machine(tmp_path, token, *options, **secretly)]
     try:
         with prometheus(local_config(tmp_path / "token", dashboard), tmp_path) as there:
             there.wait_for(f"max({ours('slots')})", 2)
@@ -115,7 +116,7 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             searches[0].kill()
             searches[0].leaves_nothing(15.0)
             cut_s = seconds_cut(folder)
-            searches.append(Machine(tmp_path, token, *options, WANDB_API_KEY=key))
+            searches.append(Machine(tmp_path, token, *options, **secretly))
             there.wait_for(ours('phase{phase="held"}'), 1, 300.0)
             time.sleep(RAYS_OWN_SECONDS)
             summary = summaries.read(folder)
@@ -132,7 +133,7 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             there_now = {one["metric"]["__name__"] for one in there.query('{__name__=~"ray_tictactoe_.+"}')}
             known = {ours(name) for name in GAUGES} | {ours(f"{name}_total") for name in COUNTERS}
             assert known - there_now == {ours("time_left_seconds")}  # all is done
-            for title, query in panel_queries("mine"):
+            for title, query in panel_queries("ray-metrics"):
                 has_data = there.range(query, ALL_SECONDS) != []
                 assert has_data or title == "Alerts", f"{title}: {query}"  # there are none, as it is well
             assert [alert for alert in there.alerts() if alert["state"] == "firing"] == []
@@ -140,8 +141,8 @@ def test_a_search_that_is_killed_and_goes_on_as_prometheus_sees_it(tmp_path: Pat
             assert "ray_tictactoe_slots" in text and token not in text and key not in text
             assert not re.search(r"(?i)token|secret|api_key", text.replace("RAY_AUTH_TOKEN", ""))
             # Results, Prometheus' data and logs, and the temporary files, where Ray's logs and what the search said are.
-            places = (tmp_path, searches[-1].temporary)
-            assert all(list(holding("mine", place)) for place in places)
+            places = (tmp_path, *(search.temporary for search in searches))
+            assert all(list(holding("ray-metrics", place)) for place in places)
             assert list(holding(token, *places)) == [tmp_path / "token"]
             assert list(holding(key, *places)) == []
     finally:

@@ -74,7 +74,8 @@ def wait_for_state(process: subprocess.Popen[str], tmp_path: Path) -> Path:
 
 def games_in(state: Path) -> int:
     """How many games the replicates of a saved state have played."""
-    return sum(json.loads(str(np.load(state)["facts"]))["games"])
+    with np.load(state) as content:
+        return sum(json.loads(str(content["facts"]))["games"])
 
 
 def start_of(process: psutil.Process) -> str:
@@ -505,9 +506,11 @@ def test_a_signal_in_any_phase(
     process = program(*(JOB if phase == "search" else SHORT))
     if phase == "imports":
         while psutil.Process(process.pid).num_threads() == 1:  # until it listens for signals, before it imports anything large
+            assert process.poll() is None
             time.sleep(0.01)
     elif phase == "Ray's start":
         while not any("gcs_server" in name_of(child) for child in descendants(process)):
+            assert process.poll() is None
             time.sleep(0.05)
     elif phase == "search":
         read_until(process, r"\[1/8\]")

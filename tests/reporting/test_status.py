@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from tests.support import records as made
-from tests.support.program import ROOT
+from tests.support.program import ROOT, clean_environment
 from tests.test_commands import run
 from tictactoe.experiment import status as statuses
 from tictactoe.experiment import summary as summaries
@@ -128,7 +128,8 @@ def test_the_command_does_without_ray(tmp_path: Path) -> None:
     put(tmp_path / "mine", UNFINISHED, age=3)
     arguments = ["status", "mine", "--results-dir", str(tmp_path)]
     code = f"import main, sys; code = main.main({arguments}); assert 'ray' not in sys.modules; sys.exit(code)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 75
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_environment(tmp_path), check=False)
+    assert ran.returncode == 75
 
 
 def test_the_command(tmp_path: Path) -> None:

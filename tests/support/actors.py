@@ -182,8 +182,9 @@ class Tune:
         trials: int,
         searcher: Searcher | None = None,
     ) -> None:
-        self.ray, self.told, self.searcher = Ray(patch, folder), Told(), Handed(trials)
-        search = SearchGenerator(searcher or self.searcher)
+        self.ray, self.told = Ray(patch, folder), Told()
+        self.searcher: Any = searcher or Handed(trials)
+        search = SearchGenerator(self.searcher)
         experiment = Experiment(
             "tune",
             QLearningTrial,
