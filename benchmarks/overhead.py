@@ -1,4 +1,6 @@
-"""What a trial costs beyond learning: slot seconds of the default search that no learner used, and checkpoints.
+"""What a trial costs beyond learning: slot seconds that no learner used, of searches that race and of one that does not.
+
+And what checkpoints cost.
 
 A slot is one of the trials that run at a time; slot seconds are slots x (end of the last - start of the first
 trial). The rest of the wall time is Ray's start, and the results at the end.
@@ -18,13 +20,23 @@ from tictactoe.experiment.record import Task
 from tictactoe.experiment.replicates import Replicates
 from tictactoe.tuning.block import save_pause
 
+WHOLE = ("--scheduler", "none", "--num-samples", "64", "--seeds", "32")
+"""Trials that all play their whole budget."""
+SEARCHES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("default", (), "disabled"),
+    ("default", (), "offline"),
+    ("default with Optuna", ("--search", "optuna"), "disabled"),
+    ("64 whole trials", WHOLE, "disabled"),
+    ("64 whole trials", WHOLE, "offline"),
+)
+"""What each is called, its options, and what becomes of W&B's runs."""
+
 
 def main() -> None:
     options = arguments(__doc__, repetitions=3, slots=2)
     rows = []
-    for algorithm, mode in (("random", "disabled"), ("random", "offline"), ("optuna", "disabled")):
-        command = ("--num-cpus", str(options.slots), "--search", algorithm)
-        runs = [search(*command, WANDB_MODE=mode) for _ in range(options.repetitions)]
+    for name, command, mode in SEARCHES:
+        runs = [search("--num-cpus", str(options.slots), *command, WANDB_MODE=mode) for _ in range(options.repetitions)]
         figures = []
         for run in runs:
             journal, cost = run["journal"], run["summary"]["cost"]
@@ -35,10 +47,10 @@ def main() -> None:
             ))  # fmt: skip
         names = ("overhead slot-s/trial", "learner share", "startup s", "trials s", "process s")
         rows.append(
-            {"search": algorithm, "W&B": mode}
+            {"search": name, "W&B": mode}
             | {name: median(values) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
         )
-    overhead = show(f"Overhead of the default search, medians of {options.repetitions} runs", rows)
+    overhead = show(f"Overhead, medians of {options.repetitions} runs", rows)
     checkpoints = show("What checkpoints cost", [checkpoint("3x3x3", 32, 50_000), checkpoint("4x4x4", 1, 500_000)])
     write(options.json, overhead, checkpoints)
 
