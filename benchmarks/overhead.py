@@ -35,7 +35,7 @@ SEARCHES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 def main() -> None:
     options = arguments(__doc__, repetitions=3, slots=2)
     rows = []
-    for name, command, mode in SEARCHES:
+    for called, command, mode in SEARCHES:
         runs = [search("--num-cpus", str(options.slots), *command, WANDB_MODE=mode) for _ in range(options.repetitions)]
         figures = []
         for run in runs:
@@ -47,7 +47,7 @@ def main() -> None:
             ))  # fmt: skip
         names = ("overhead slot-s/trial", "learner share", "startup s", "trials s", "process s")
         rows.append(
-            {"search": name, "W&B": mode}
+            {"search": called, "W&B": mode}
             | {name: median(values) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
         )
     overhead = show(f"Overhead, medians of {options.repetitions} runs", rows)
