@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -28,6 +27,7 @@ from tictactoe.experiment.journal import read_trials
 from tictactoe.process.interrupt import EXIT_SECONDS
 from tictactoe.process.processes import PREFIX, name_of
 from tictactoe.settings import load
+from tictactoe.tuning.states import games_in
 from tictactoe.tuning.workers import title
 
 Run = Callable[..., tuple[int, str, str]]
@@ -70,12 +70,6 @@ def wait_for_state(process: subprocess.Popen[str], tmp_path: Path) -> Path:
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
     return states[0]
-
-
-def games_in(state: Path) -> int:
-    """How many games the replicates of a saved state have played."""
-    with np.load(state) as content:
-        return sum(json.loads(str(content["facts"]))["games"])
 
 
 def start_of(process: psutil.Process) -> str:

@@ -164,11 +164,9 @@ class Tally(Observer):
         ended, running = self._ended, len(self._running)
         self._count()
         slot_s = self._slot_clock.seconds
-        # A finished search that is shown again has no nodes.
-        shown = self._last if self.phase != "search" and self._slot_clock.slots is None else None
         left = sum(round.trials - ended.by_round[number] for number, round in self._ahead())
         volume = shutil.disk_usage(self._folder)
-        return Status(
+        status = Status(
             name=self._folder.name,
             attempt=self._attempt,
             at=time.time(),
@@ -182,9 +180,9 @@ class Tally(Observer):
             learner_cpu_s={"search": self._learner_cpu_s, "fresh": self._fresh_cpu_s},
             trial_s=self._earlier_trial_s + self._trial_s,
             slot_s=self._earlier_slot_s + slot_s,
-            learner_share=shown.learner_share if shown else min(1.0, self._learned_s / slot_s) if slot_s else 0.0,
-            slots=shown.slots if shown else self._slot_clock.slots or 0,
-            nodes=shown.nodes if shown else self._nodes,
+            learner_share=min(1.0, self._learned_s / slot_s) if slot_s else 0.0,
+            slots=self._slot_clock.slots or 0,
+            nodes=self._nodes,
             nodes_lost=self._nodes_lost,
             time_left_s=self.seconds_left() if self.phase == "search" else None,
             last_finished=self._last_finished,
@@ -192,6 +190,10 @@ class Tally(Observer):
             results_free_bytes=volume.free,
             results_size_bytes=volume.total,
         )
+        last = self._last
+        if last and self.phase != "search" and self._slot_clock.slots is None:  # it is shown again, and has no nodes
+            return replace(status, learner_share=last.learner_share, slots=last.slots, nodes=last.nodes)
+        return status
 
     def _ahead(self) -> list[tuple[int, Round]]:
         """The rounds that are not over, with their numbers."""

@@ -173,10 +173,11 @@ class Nodes:
         """Whether something was lost with its node, or refused by it; one that takes no work is offered no more for a while."""
         if self.is_lost(node):
             return True
-        if isinstance(error, TAKES_NO_WORK):
-            self.avoid(node)
         node.lost += isinstance(error, NodeDiedError)
-        return isinstance(error, TAKES_NO_WORK)
+        takes_none = isinstance(error, TAKES_NO_WORK)
+        if takes_none:
+            self.avoid(node)
+        return takes_none
 
     def begin(self, journal: Journal[NodeEvent], attempt: int, zero: float, observers: Sequence[Observer]) -> None:
         """From now on changes are written, on the clock that began at the monotonic time `zero`, and told to observers."""

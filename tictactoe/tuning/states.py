@@ -109,7 +109,7 @@ class _Bounded(io.BytesIO):
 
 def keep(path: str, games: int, content: bytes) -> None:
     """Write a state that has come from another node, unless one with as many games is there. Runs on the head's node."""
-    if _games(Path(path)) < games:
+    if games_in(Path(path)) < games:
         files.write(Path(path), content)
 
 
@@ -121,7 +121,7 @@ def fetch(path: str) -> bytes:
         return b""
 
 
-def _games(path: Path) -> int:
+def games_in(path: Path) -> int:
     """How many games a saved state has behind it; -1 where there is none that can be read."""
     try:
         with np.load(path) as saved:
