@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import yaml
 
 from tests.support.containers import docker, wait_for
+from tests.support.machines import until
 from tests.support.program import ROOT
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
@@ -100,20 +100,16 @@ def test_token_application_and_prometheus_find_each_other(image: str, name: str)
         *command(prometheus),
     )  # fmt: skip
     wait_for(f"{name}-application", "the dashboard stays at")
-    end = time.monotonic() + 60
 
-    def answer(ask: Callable[[], Any]) -> Any:
-        """What is answered, once it is."""
-        while not (answer := ask()):
-            assert time.monotonic() < end, docker("logs", f"{name}-prometheus")[-3000:]
-            time.sleep(1)
-        return answer
+    def log() -> str:
+        return docker("logs", f"{name}-prometheus")[-3000:]
 
-    answer(lambda: query("ray_tictactoe_phase{phase=%22held%22}==1"))
+    until(lambda: query("ray_tictactoe_phase{phase=%22held%22}==1"), log, 60.0)
+    until(lambda: query("up==1"), log, 60.0)
     (up,) = query("up")
-    assert answer(lambda: query("up==1")) and up["metric"]["job"] == "ray"
+    assert up["value"][1] == "1"
     secret = docker("exec", f"{name}-application", "ray", "get-auth-token").strip()
-    health = "http://127.0.0.1:8265/api/prometheus_health"
-    assert answer(lambda: get(health, secret))["result"]  # Ray's dashboard finds it as well
+    health = until(lambda: get("http://127.0.0.1:8265/api/prometheus_health", secret), log, 60.0)
+    assert health["result"]  # Ray's dashboard finds it as well
     docker("stop", f"{name}-application")
     assert docker("inspect", "--format", "{{.State.ExitCode}}", f"{name}-application").strip() == "0"

@@ -17,6 +17,7 @@ import pytest
 from benchmarks.memory import BOUND_MIB, measure, pod_options
 from tests.support.commands import PAGES, block_lines, in_backticks
 from tests.support.containers import SECRET, docker, state, wait_for
+from tests.support.machines import until
 from tests.support.program import ROOT, digest_of, published_digest
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
@@ -141,10 +142,8 @@ def test_stop_in_mid_search_saves_and_start_goes_on(start: Callable[..., str]) -
 def wait_for_status(container: str) -> None:
     """Wait until it has just written status.json, as it does every five seconds: tar does not like to be disturbed by that."""
     look = ("exec", container, "sh", "-c", "stat -c %i /results/*/status.json")
-    end, before = time.monotonic() + 60, docker(*look)
-    while docker(*look) == before:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    before = docker(*look)
+    until(lambda: docker(*look) != before, lambda: "status.json is not written", 60.0)
 
 
 def test_any_port_proxy_and_folder_and_the_printed_way_to_copy_results(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +21,7 @@ OF_A_HEAD = ("--cpus", "1", "--memory", "1280m", "--memory-swap", "1280m")
 OF_A_WORKER = ("--cpus", "1", "--memory", "832m", "--memory-swap", "832m")
 NAME = "several"
 """Of the search."""
+T = TypeVar("T")
 
 
 class Machines:
@@ -48,15 +50,12 @@ class Machines:
 
         The engine gives up where the container's processes are waiting for CPU time just then, and is asked again.
         """
-        began = 0.0
 
-        def is_paused() -> bool:
-            nonlocal began
+        def paused_at() -> float | None:
             began = time.time()
-            return bool(docker("pause", container, check=False))
+            return began if docker("pause", container, check=False) else None
 
-        until(is_paused, lambda: f"{container} cannot be paused")
-        return began
+        return until(paused_at, lambda: f"{container} cannot be paused")
 
     def connect(self, container: str) -> None:
         """Put it back on."""
@@ -146,10 +145,11 @@ def first_start(event: NodeEvent, records: list[Record]) -> float | None:
     return min((at for at in there if at >= event.at_s), default=None)
 
 
-def until(is_so: Callable[[], bool], why: Callable[[], str], seconds: float = 180.0) -> None:
-    """Wait until something is so; else fail, and say why."""
+def until(ask: Callable[[], T | None], why: Callable[[], str], seconds: float = 180.0) -> T:
+    """Wait until something is so, or there; returns it. Else fail, and say why."""
     end = time.monotonic() + seconds
-    while not is_so():
+    while not (answer := ask()):
         if time.monotonic() > end:
             pytest.fail(why())
         time.sleep(0.5)
+    return answer
